@@ -1,0 +1,1 @@
+"""What all producers share; a producer module only observes."""

@@ -1,0 +1,1 @@
+"""The contract on the wire: subjects, headers, batches, and the events of every kind."""

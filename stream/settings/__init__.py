@@ -1,0 +1,6 @@
+"""Configuration: one documented file, then the environment, then flags, each over the one before."""
+
+from stream.settings.errors import SettingsError
+from stream.settings.loader import Configuration, SettingValue
+
+__all__ = ["Configuration", "SettingValue", "SettingsError"]
