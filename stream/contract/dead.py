@@ -9,7 +9,7 @@ from stream.contract.timestamps import now_timestamp
 
 
 class DeadLetter(Struct, kw_only=True, omit_defaults=True):
-    """One line (or one whole message) that a stage refused. Published on ``dead.<stage>.<kind>``."""
+    """One line (or one whole message) that a stage refused; lies on ``dead.<stage>.<kind>``."""
 
     ts: str
     """When it was refused."""

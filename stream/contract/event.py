@@ -23,7 +23,7 @@ class Event(Struct, kw_only=True, omit_defaults=True):
     boot: str = ""
     """The life of the producer that saw it; see :func:`new_boot_id`. Set by the publisher."""
     seq: int = -1
-    """Position in this producer's events of this kind, from 0, without a gap. Set by the publisher."""
+    """Place among this producer's events of this kind, from 0, without a gap; by the publisher."""
 
 
 class Enrichment(Struct, kw_only=True, omit_defaults=True):

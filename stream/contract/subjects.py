@@ -51,7 +51,7 @@ def escape_token(text: str) -> str:
 
 @lru_cache(maxsize=65536)
 def unescape_token(token: str) -> str:
-    """Give back the text that :func:`escape_token` wrote; raises :class:`SubjectError` otherwise."""
+    """Give back the text that :func:`escape_token` wrote, else raise :class:`SubjectError`."""
     out = bytearray()
     position = 0
     while position < len(token):
@@ -107,6 +107,7 @@ def parse_subject(subject: str) -> Subject:
     tokens = subject.split(".")
     if len(tokens) != 3 or tokens[0] not in STAGES:
         raise SubjectError(
-            f"subject {subject!r} is not <stage>.<token>.<token> with a stage of {', '.join(STAGES)}"
+            f"subject {subject!r} is not <stage>.<token>.<token> "
+            f"with a stage of {', '.join(STAGES)}"
         )
     return Subject(tokens[0], unescape_token(tokens[1]), unescape_token(tokens[2]))

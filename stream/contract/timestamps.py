@@ -1,4 +1,4 @@
-"""Times on the wire: RFC 3339, UTC, exactly six fractional digits (``2026-01-02T03:04:05.000006Z``).
+"""Times on the wire: RFC 3339, UTC, six fractional digits (``2026-01-02T03:04:05.000006Z``).
 
 One form only, so that times compare as texts and a window is found without parsing: the first 18
 characters name a 10-second window.

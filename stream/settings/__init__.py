@@ -1,4 +1,4 @@
-"""Configuration: one documented file, then the environment, then flags, each over the one before."""
+"""Configuration: one documented file, the environment, then flags, each over the one before."""
 
 from stream.settings.errors import SettingsError
 from stream.settings.loader import Configuration, SettingValue

@@ -112,7 +112,7 @@ def _read(path: Path) -> dict[str, dict[str, SettingValue]]:
                 raise SettingsError(f"{path}:{line}: {key.value}: expected settings (a mapping)")
             sections[str(key.value)] = {
                 str(name.value): SettingValue(
-                    loader.construct_object(value, deep=True),  # type: ignore[no-untyped-call]
+                    loader.construct_object(value, deep=True),
                     f"{path}:{name.start_mark.line + 1}",
                 )
                 for name, value in body.value
@@ -121,4 +121,4 @@ def _read(path: Path) -> dict[str, dict[str, SettingValue]]:
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not valid YAML: {error}") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
