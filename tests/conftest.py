@@ -1,5 +1,9 @@
 """Options and fixtures that every test may use."""
 
+import os
+from collections.abc import Generator
+from typing import Any
+
 import pytest
 
 
@@ -23,3 +27,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def rounds(request: pytest.FixtureRequest) -> int:
     """How often a test repeats its fault; each round with another seed."""
     return int(request.config.getoption("--rounds"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Under CI nothing that can run may be skipped: a skipped test is a failed one."""
+    outcome = yield
+    report = outcome.get_result()
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped under CI, where it must run: {reason}"

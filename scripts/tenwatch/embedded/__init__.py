@@ -1,0 +1,1 @@
+"""``tenwatch up``: broker, producers, worker and sink of one machine, started and supervised."""
