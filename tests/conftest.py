@@ -1,10 +1,14 @@
 """Options and fixtures that every test may use."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.nats_server import NatsServer
+from tests.support.polling import eventually as eventually_function
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,3 +42,30 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"skipped under CI, where it must run: {reason}"
+
+
+@pytest.fixture
+def eventually() -> Callable[..., object]:
+    """``await eventually(predicate, deadline, what)``; see :mod:`tests.support.polling`."""
+    return eventually_function
+
+
+@pytest.fixture
+def make_nats_server(tmp_path: Path) -> Iterator[Callable[..., NatsServer]]:
+    """Makes servers (not started yet) that are stopped after the test."""
+    made: list[NatsServer] = []
+
+    def make(**options: object) -> NatsServer:
+        server = NatsServer(tmp_path / f"nats-{len(made)}", **options)  # type: ignore[arg-type]
+        made.append(server)
+        return server
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def nats_server(make_nats_server: Callable[..., NatsServer]) -> NatsServer:
+    """A running nats-server with a user of every role; see :mod:`tests.support.nats_server`."""
+    return make_nats_server().start()

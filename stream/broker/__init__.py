@@ -1,0 +1,1 @@
+"""The broker's side of Tenwatch: connecting, streams, permissions, publishing and consuming."""
