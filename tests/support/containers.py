@@ -42,6 +42,7 @@ _CAPABILITIES = [
         "SETGID", "SETUID", "SYS_CHROOT",
     )
 ]  # fmt: skip
+_CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted")
 _MOUNTS = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
     {
@@ -272,10 +273,7 @@ class Containers:
                 "args": list(argv),
                 "env": [f"{name}={value}" for name, value in environment.items()],
                 "cwd": cwd,
-                "capabilities": {
-                    each: capabilities
-                    for each in ("bounding", "effective", "inheritable", "permitted")
-                },
+                "capabilities": dict.fromkeys(_CAPABILITY_SETS, capabilities),
             },
             "root": {"path": "rootfs"},
             "hostname": hostname or container_id[:12],
