@@ -1,0 +1,2 @@
+/* Included by bcc; this program uses nothing of it. */
+#pragma once
