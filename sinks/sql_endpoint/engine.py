@@ -1,0 +1,256 @@
+"""Queries in the engine: each on a thread and a connection of its own, its result in a pipe.
+
+The engine writes the formatted result INTO OUTFILE of a pipe (`/proc/self/fd/N`), so every format
+is streamed in constant memory with the engine's own headers and footers, a slow client holds the
+engine back, and the event loop only moves bytes. A connection costs less than 1 ms and is dropped
+after its query, so no setting, temporary table or current database survives from one client to
+the next.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sinks.sql_endpoint.access import Scope, current_database
+from sinks.sql_endpoint.config import EndpointSettings
+from sinks.sql_endpoint.engine_parser import EngineParser
+from sinks.sql_endpoint.errors import SqlEndpointError, from_engine
+from sinks.sql_endpoint.query_settings import engine_settings
+from sinks.sql_endpoint.readers import EngineConnection, Readers
+from sinks.sql_endpoint.request import SqlRequest
+from sinks.sql_endpoint.statement import (
+    ReadStatement,
+    read_statement,
+    render,
+    require_format,
+)
+from sinks.sql_endpoint.users import Account
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_PIPE_BYTES = 256 * 1024
+_KILL_AGAIN_SECONDS = 0.25
+Progress = Mapping[str, int]
+
+
+class RunningQuery:
+    """One checked statement: started with `start`, read with `read`, and always `end`ed."""
+
+    def __init__(
+        self, engine: "Engine", connection: EngineConnection, sql: str, output_format: str,
+        parameters: Mapping[str, str], token: str, descriptors: tuple[int, int],
+    ) -> None:  # fmt: skip
+        self.format = output_format
+        self.progress: Progress = {}
+        self.error: SqlEndpointError | None = None
+        self._engine = engine
+        self._connection = connection
+        self._sql = sql
+        self._parameters = parameters
+        self._token = token
+        self._read_end, self._write_end = descriptors
+        self._reader: asyncio.StreamReader | None = None
+        self._transport: asyncio.ReadTransport | None = None
+        self._done: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Run the statement on a thread of the engine's pool."""
+        loop = asyncio.get_running_loop()
+        self._done = asyncio.ensure_future(self._engine.in_thread(self._run))
+        reader = asyncio.StreamReader(limit=_PIPE_BYTES, loop=loop)
+        pipe = os.fdopen(self._read_end, "rb", buffering=0)
+        self._transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader, loop=loop), pipe
+        )
+        self._reader = reader
+
+    def _run(self) -> None:
+        """On a thread: the statement from its start to its end."""
+        connection = self._connection
+        try:
+            connection.set_progress_callback(self._note_progress)
+            result = connection.query(self._sql, "Null", params=self._parameters)
+            self.progress = {
+                **self.progress,
+                "read_rows": max(result.storage_rows_read(), self.progress.get("read_rows", 0)),
+                "read_bytes": max(result.storage_bytes_read(), self.progress.get("read_bytes", 0)),
+                "result_rows": result.rows_read(),
+                "result_bytes": result.bytes_read(),
+                "elapsed_ns": int(result.elapsed() * 1e9),
+            }
+        except Exception as error:
+            self.error = from_engine(error)
+        finally:
+            os.close(self._write_end)
+            connection.close()
+
+    def _note_progress(self, progress: Progress) -> None:
+        self.progress = progress
+
+    async def read(self, size: int) -> bytes:
+        """The next bytes of the result; empty at its end. Then `error` says whether it is whole."""
+        if self._reader is None or self._done is None:
+            raise RuntimeError("read() before start(); start the query first")
+        piece = await self._reader.read(size)
+        if not piece:
+            await asyncio.shield(self._done)
+        return piece
+
+    async def end(self) -> None:
+        """Stop the statement if it still runs, and give back what it holds. Safe to repeat."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._done is None:
+            os.close(self._read_end)
+            os.close(self._write_end)
+            self._connection.close()
+            self._done = asyncio.get_running_loop().create_future()
+            self._done.set_result(None)
+        while not self._done.done():
+            # Again and again: the statement may not have been known to the engine yet.
+            await self._engine.kill(self._token)
+            await asyncio.wait([self._done], timeout=_KILL_AGAIN_SECONDS)
+
+    def summary(self) -> str:
+        """The value of X-ClickHouse-Summary and X-ClickHouse-Progress: counts as strings."""
+        names = (
+            "read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read",
+            "result_rows", "result_bytes", "elapsed_ns",
+        )  # fmt: skip
+        return json.dumps({name: str(self.progress.get(name, 0)) for name in names})
+
+
+class Engine:
+    """The threads and connections of the endpoint."""
+
+    def __init__(self, readers: Readers, settings: EndpointSettings) -> None:
+        self._readers = readers
+        self._settings = settings
+        # One thread per place; one more to kill from, which must never wait behind a query.
+        self._threads = ThreadPoolExecutor(settings.traffic.concurrent, "sql-endpoint-query")
+        self._control = ThreadPoolExecutor(1, "sql-endpoint-kill")
+        self.version = ""
+        self.timezone = ""
+
+    async def start(self) -> None:
+        """Ask the engine for its version and time zone."""
+        self.version, self.timezone = await self.in_thread(self._introduce)
+
+    def _introduce(self) -> tuple[str, str]:
+        connection = self._readers.open_reader()
+        try:
+            answer = connection.query("SELECT version(), timezone()", "TSVRaw", params={}).bytes()
+        finally:
+            connection.close()
+        version, zone = (answer or b"").decode().strip().split("\t")
+        return version, zone
+
+    async def stop(self) -> None:
+        """End the threads; every query must have ended."""
+        for pool in (self._threads, self._control):
+            await asyncio.to_thread(pool.shutdown)
+
+    async def in_thread(self, function: Callable[[], _T]) -> _T:
+        """Run `function` on a thread of a place."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    async def compute(self, function: Callable[[bytes], bytes], piece: bytes) -> bytes:
+        """Run a short computation off the loop, e.g. compression."""
+        return await asyncio.to_thread(function, piece)
+
+    async def prepare(self, request: SqlRequest, account: Account) -> RunningQuery:
+        """Check a request's statement; what it gives can be started. Raises SqlEndpointError."""
+        work = asyncio.ensure_future(self.in_thread(lambda: self._prepare(request, account)))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread goes on; what it opened must be closed all the same.
+            with contextlib.suppress(SqlEndpointError):
+                await (await work).end()
+            raise
+
+    def _prepare(self, request: SqlRequest, account: Account) -> RunningQuery:
+        served = self._settings.database
+        limits = self._settings.query
+        scope = Scope(served, current_database(request.database, served), account)
+        connection = self._readers.open_reader()
+        descriptors: tuple[int, int] | None = None
+        try:
+            parser = EngineParser(connection, limits.statement_bytes)
+            statement = read_statement(request.statement, request.parameters, scope, parser)
+            asked = {**request.settings, **statement.settings}
+            chosen = engine_settings(asked, limits, writes=False)
+            output_format = statement.format or require_format(request.default_format)
+            descriptors = _pipe()
+            target = f"/proc/self/fd/{descriptors[1]}"
+            sql = render(statement, target, output_format, scope, parser)
+            token = uuid.uuid4().hex
+            self._lock(connection, chosen, token, scope.current, statement)
+        except BaseException as error:
+            for descriptor in descriptors or ():
+                os.close(descriptor)
+            connection.close()
+            if isinstance(error, RuntimeError):
+                raise from_engine(error) from None
+            raise
+        return RunningQuery(
+            self, connection, sql, output_format, request.parameters, token, descriptors
+        )
+
+    def _lock(
+        self, connection: EngineConnection, chosen: Mapping[str, str], token: str,
+        database: str, statement: ReadStatement,
+    ) -> None:  # fmt: skip
+        """Give the connection its settings, its database, and take its right to write.
+
+        With readonly=1 the engine itself refuses writes, changes of settings, and table functions
+        that reach outside. Only `system.settings` is read with 2, since clients of ClickHouse
+        look there whether they may send settings.
+        """
+        connection.query(f"USE {database}", "Null", params={})
+        values = {
+            **chosen,
+            "log_comment": token,
+            "readonly": "2" if statement.asks_settings else "1",
+        }
+        clause = ", ".join(f"{name} = {_quoted(value)}" for name, value in values.items())
+        connection.query(f"SET {clause}", "Null", params={})
+
+    async def kill(self, token: str) -> None:
+        """Kill the statement that carries `token`, if it runs."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._control, self._kill, token)
+
+    def _kill(self, token: str) -> None:
+        connection = self._readers.open_reader()
+        try:
+            connection.query(
+                "KILL QUERY WHERE Settings['log_comment'] = {token:String} ASYNC",
+                "Null",
+                params={"token": token},
+            )
+        except RuntimeError as error:
+            _log.warning("a query could not be killed: %s", from_engine(error).name)
+        finally:
+            connection.close()
+
+
+def _pipe() -> tuple[int, int]:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    with contextlib.suppress(OSError):  # over the user's quota of pipe memory: the default serves
+        fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return read_end, write_end
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
