@@ -48,13 +48,10 @@ class ProcessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether to observe by the kernel's process connector, or else by polling /proc, when BPF is
     not permitted. Default true: some of it, marked degraded, is better than nothing."""
 
-    interpreters: list[str] = [
-        "/usr/bin/python3",
-        "/usr/local/bin/python3",
-        "python3",
-    ]
+    interpreters: tuple[str, ...] = ("/usr/bin/python3", "/usr/local/bin/python3")
     """System interpreters to try for the loader, in this order: the first that has bcc is used.
-    Default: Debian's, where the package python3-bpfcc installs bcc."""
+    Default: Debian's and Ubuntu's, where the package python3-bpfcc installs bcc, then a local one.
+    """
 
     redaction: RedactionSettings = RedactionSettings()
     """What is taken out of arguments before they leave the process."""

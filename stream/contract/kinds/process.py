@@ -14,7 +14,7 @@ class ProcessEvent(Event, kw_only=True, omit_defaults=True):
     ppid: int
     uid: int
     exec_id: str
-    """Unique in the cluster for one program run in one process."""
+    """Unique in the cluster for one process: all its execs and its exit share it."""
     parent_exec_id: str = ""
     comm: str
     """The kernel's short name, at most 15 bytes."""
@@ -34,8 +34,10 @@ class ProcessEvent(Event, kw_only=True, omit_defaults=True):
     signal: int | None = None
     """The signal that killed it; null otherwise."""
     core_dumped: bool = False
+    forked: bool = False
+    """An exit of a process that never called exec; it has no arguments and no exec row."""
     degraded: bool = False
-    """Observed without BPF: fields may be missing."""
+    """Fields may be missing: observed without BPF, or the exec was lost or forgotten."""
     notebook: bool = False
     """A notebook cell, reported by the IPython hook, not a process of the kernel."""
 

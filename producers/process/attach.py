@@ -1,0 +1,155 @@
+"""Starts the loader and takes over what it attached."""
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from producers.process.capabilities import missing_capabilities
+from producers.process.errors import AttachError
+from producers.process.proc_files import uses_cgroup_v1
+from producers.process.ring import Counters, RingBuffer
+from producers.process.settings import ProcessSettings
+
+_FOLDER: Final = Path(__file__).parent
+_REPLY_LIMIT: Final = 65536
+_LOADER_SECONDS: Final = 120.0
+"""Compiling takes half a second on an idle machine; a node that just boots may be very busy."""
+_BIRTHS: Final = 65536
+_WAKE_EVERY: Final = 256
+"""Records between two early wake-ups of the reader: 256 of the longest fill an eighth of the
+default ring."""
+CAPABILITIES: Final = ("CAP_BPF", "CAP_PERFMON")
+
+
+class AttachedProgram(Struct):
+    """The BPF program in the kernel. It reports as long as the links are open or pinned."""
+
+    records: RingBuffer
+    counters: Counters
+    links: list[int]
+    """Descriptors that keep the program attached."""
+    resumed: bool
+    """It is the pinned program of an earlier producer: what happened in between is in the ring."""
+    replaced: bool
+    """A pinned program of another version had to go; what came in between is lost."""
+    earlier: tuple[RingBuffer, Counters] | None
+    """What that other version still held."""
+
+    def detach(self) -> None:
+        """Close the links; unless they are pinned, nothing is reported from then on."""
+        while self.links:
+            os.close(self.links.pop())
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.detach()
+        self.records.close()
+        self.counters.close()
+
+
+def attach(
+    settings: ProcessSettings, *, group_dead_argument: bool | None = None
+) -> AttachedProgram:
+    """Compile, load and attach the program, or continue with a pinned one.
+
+    :param group_dead_argument: whether the exit tracepoint says that the last thread ended; by
+        default as the running kernel's type information says
+    :raises AttachError: it cannot observe here; says why and what to do
+    """
+    request = {
+        "program": str(_FOLDER / "program.bpf.c"),
+        "headers": str(_FOLDER / "kernel_headers"),
+        "ring_bytes": settings.ring_bytes,
+        "births": _BIRTHS,
+        "wake_every": _WAKE_EVERY,
+        "cgroup_v1": uses_cgroup_v1(),
+        "cgroup_prefixes": settings.cgroup_prefixes,
+        "hostname_prefixes": settings.hostname_prefixes,
+        "pin_directory": str(settings.pin_directory) if settings.pin_directory else None,
+        "group_dead_argument": group_dead_argument,
+    }
+    missing = missing_capabilities(CAPABILITIES)
+    if missing:
+        raise AttachError(
+            f"BPF is not permitted: this process lacks {' and '.join(missing)}; "
+            "run it as root, or give its container these capabilities"
+        )
+    tried: list[str] = []
+    for interpreter in settings.interpreters:
+        path = shutil.which(interpreter)
+        if path is None:
+            tried.append(f"{interpreter} does not exist")
+            continue
+        reply, descriptors = _run_loader(path, request)
+        if reply.get("error") == "no_bcc":
+            tried.append(str(reply["message"]))
+            continue
+        if "error" in reply:
+            raise AttachError(_explain(reply["error"], reply["message"]))
+        return _take_over(reply, descriptors)
+    raise AttachError(
+        "no system interpreter has bcc: "
+        + "; ".join(tried)
+        + "; install it (on Debian and Ubuntu: apt install python3-bpfcc)"
+    )
+
+
+def _run_loader(interpreter: str, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            loader = subprocess.Popen(
+                [interpreter, "-I", str(_FOLDER / "loader.py"), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        try:
+            ours.settimeout(_LOADER_SECONDS)
+            ours.send(msgspec.json.encode(request))
+            message, descriptors, _, _ = socket.recv_fds(ours, _REPLY_LIMIT, 16)
+        except OSError as error:
+            loader.kill()
+            raise AttachError(f"the loader ({interpreter}) did not answer: {error}") from error
+        finally:
+            loader.wait()
+    if not message:
+        raise AttachError(f"the loader ({interpreter}) ended with status {loader.returncode}")
+    return msgspec.json.decode(message), descriptors
+
+
+def _take_over(reply: dict[str, Any], descriptors: list[int]) -> AttachedProgram:
+    named = dict(zip(reply["descriptors"], descriptors, strict=True))
+    earlier = None
+    if reply["replaced"]:
+        earlier = (
+            RingBuffer(named["earlier_records"], reply["earlier_ring_bytes"]),
+            Counters(named["earlier_counters"]),
+        )
+    return AttachedProgram(
+        records=RingBuffer(named["records"], reply["ring_bytes"]),
+        counters=Counters(named["counters"]),
+        links=[named["fork"], named["exit"], named["exec"]],
+        resumed=reply["resumed"],
+        replaced=reply["replaced"],
+        earlier=earlier,
+    )
+
+
+def _explain(kind: str, message: str) -> str:
+    if kind == "permission":
+        return (
+            f"BPF is not permitted, although CAP_BPF and CAP_PERFMON are there ({message}); "
+            "kernel lockdown, seccomp, a user namespace or a memory lock limit may forbid it"
+        )
+    if kind == "compile":
+        return f"the BPF program does not compile with this machine's bcc: {message}"
+    if kind == "pin":
+        return f"{message}; pin_directory must lie in a mounted BPF file system (type bpf)"
+    return f"the kernel does not take the BPF program (Linux 5.8 or newer is needed): {message}"

@@ -1,0 +1,108 @@
+"""The process producer's observer: every exec and every exit on this node.
+
+It observes by BPF where that is permitted. Where it is not, by the kernel's process connector, and
+where that is not either, by polling /proc; both are marked degraded, and say why.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from producers.base.observer import EventSink
+from producers.process.assembly import EventAssembler
+from producers.process.attach import attach
+from producers.process.boot_clock import BootClock
+from producers.process.bpf_source import BpfSource
+from producers.process.errors import ProcessProducerError
+from producers.process.identity import ProcessNames
+from producers.process.process_table import ProcessTable
+from producers.process.redaction import Redactor
+from producers.process.settings import ProcessSettings
+from producers.process.source import ProcessSource
+
+_LOG = logging.getLogger(__name__)
+
+
+class ProcessObserver:
+    """Reports execs and exits; see :class:`producers.base.observer.Observer`.
+
+    :param node: the node's name, part of every ``exec_id``
+    :raises RuleError: a redaction rule of the settings is not valid
+    """
+
+    kinds: tuple[str, ...] = ("process",)
+
+    def __init__(self, node: str, settings: ProcessSettings) -> None:
+        self._settings = settings
+        self._clock = BootClock()
+        self._table = ProcessTable(settings.remembered_processes, settings.remembered_bytes)
+        self._assembler = EventAssembler(
+            ProcessNames(node), Redactor(settings.redaction), self._table, self._clock
+        )
+        self._source: ProcessSource | None = None
+        self._refusals: list[str] = []
+        self._failure: str | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="process-observer", daemon=True)
+
+    def start(self, sink: EventSink) -> None:
+        """Begin to observe.
+
+        :raises ProcessProducerError: no way to observe works here, or BPF does not and
+            ``fallback`` is off
+        """
+        self._source = self._best_source(sink)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop observing and hand over what the kernel still holds."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def ready(self) -> str | None:
+        """None when it observes; else why not."""
+        if self._failure is not None:
+            return f"observing processes failed: {self._failure}"
+        return None if self._thread.is_alive() else "processes are not observed"
+
+    def degraded(self) -> list[str]:
+        """What does not work fully."""
+        return self._refusals + (self._source.degraded() if self._source else [])
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers of the source and of the table of living processes."""
+        own: dict[str, float] = {
+            "remembered_processes": len(self._table),
+            "remembered_bytes": self._table.estimated_bytes,
+            "forgotten_processes_total": self._table.forgotten,
+        }
+        return own | (self._source.metrics() if self._source else {})
+
+    def _best_source(self, sink: EventSink) -> ProcessSource:
+        ways: Final[tuple[Callable[[EventSink], ProcessSource], ...]] = (self._bpf,)
+        for build in ways:
+            try:
+                return build(sink)
+            except ProcessProducerError as error:
+                if not self._settings.fallback:
+                    raise
+                self._refusals.append(str(error))
+        raise ProcessProducerError("; ".join(self._refusals))
+
+    def _bpf(self, sink: EventSink) -> ProcessSource:
+        return BpfSource(attach(self._settings), sink, self._assembler, self._table, self._clock)
+
+    def _run(self) -> None:
+        source = self._source
+        assert source is not None  # noqa: S101 - start() sets it before the thread runs
+        interval = self._settings.drain_interval_ms / 1000
+        try:
+            while not self._stopping.is_set():
+                source.poll(interval)
+        except Exception as error:
+            self._failure = f"{type(error).__name__}: {error}"
+            _LOG.exception("observing processes failed")
+        finally:
+            source.finish()
