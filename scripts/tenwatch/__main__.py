@@ -1,0 +1,5 @@
+"""``python -m tenwatch``."""
+
+from tenwatch.cli import main
+
+main()

@@ -1,0 +1,168 @@
+"""The parts of an embedded instance: what each is run with.
+
+Secrets reach a part by the file that ``TENWATCH_CREDENTIALS_FILE`` names, everything else by
+``TENWATCH_<SECTION>_<FIELD>``; nothing of it is in argv.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.broker.credentials import ENVIRONMENT as CREDENTIALS
+from stream.broker.permissions import Role
+from stream.broker.server_config import CONFIG_NAME, USERS_NAME, ServerConfig, write_server_config
+from tenwatch.embedded.broker_server import find_server
+from tenwatch.embedded.child import Part
+from tenwatch.embedded.credentials import Logins
+from tenwatch.embedded.data_folder import DataFolder
+from tenwatch.embedded.options import UpOptions
+from tenwatch.embedded.probe import free_port
+from tenwatch.embedded.supervisor import Plan
+from tenwatch.embedded.user import RoleUser
+
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
+"""Of our own environment, beside what begins with TENWATCH_."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports on loopback, chosen before anything starts."""
+
+    nats: int
+    nats_monitor: int
+    sql: int
+    worker: int
+    sink: int
+    process: int
+    file: int
+    node: int
+
+    @classmethod
+    def choose(cls, nats: int, sql: int) -> "Ports":
+        """The wanted ports of NATS and SQL if they are free; any free ones for the rest."""
+        return cls(free_port(nats), free_port(), free_port(sql), *(free_port() for _ in range(5)))
+
+
+def build_plan(
+    options: UpOptions, folder: DataFolder, logins: Logins, user: RoleUser, ports: Ports
+) -> Plan:
+    """Write the broker's configuration and describe every part."""
+    builder = _Builder(options, folder, logins, user, ports)
+    return Plan(
+        broker=builder.broker(),
+        sink=builder.sink(),
+        worker=builder.worker(),
+        producers=[builder.producer(name) for name in ("process", "file", "node")],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    options: UpOptions
+    folder: DataFolder
+    logins: Logins
+    user: RoleUser
+    ports: Ports
+
+    def broker(self) -> Part:
+        config = write_server_config(
+            self.folder.run / "nats",
+            ServerConfig(
+                data=self.folder.nats, port=self.ports.nats, monitor_port=self.ports.nats_monitor
+            ),
+            self.logins.users,
+        )
+        (self.folder.run / "nats").chmod(0o711)
+        for name in (CONFIG_NAME, USERS_NAME):
+            os.chown(config.with_name(name), self.user.user_id, self.user.group_id)
+        server = find_server()
+        return Part(
+            name="nats",
+            argv=[str(server), "--config", str(config)],
+            environment=self._environment({}),
+            health_port=self.ports.nats_monitor,
+            paths=[server.parent, config.parent, self.folder.nats],
+        )
+
+    def worker(self) -> Part:
+        return Part(
+            name="worker",
+            argv=self._tenwatch("work"),
+            environment=self._environment(
+                {"WORKER_HEALTH_PORT": self.ports.worker, "WORKER_DATA": self.folder.worker},
+                Role.WORKER,
+            ),
+            health_port=self.ports.worker,
+            paths=[self.folder.worker, self.logins.files[Role.WORKER]],
+        )
+
+    def sink(self) -> Part:
+        return Part(
+            name="sink",
+            argv=self._tenwatch("sink"),
+            environment=self._environment(
+                {
+                    "SINK_HEALTH_PORT": self.ports.sink,
+                    "STORE_PATH": self.folder.store,
+                    "SQL_PORT": self.ports.sql,
+                },
+                Role.SINK,
+            ),
+            health_port=self.ports.sink,
+            paths=[self.folder.store, self.logins.files[Role.SINK]],
+            drain_seconds=30.0,
+        )
+
+    def producer(self, name: str) -> Part:
+        state = self.folder.producers / name
+        state.mkdir(mode=0o700, exist_ok=True)
+        port = int(getattr(self.ports, name))
+        watched = [str(path) for path in self.options.watch]
+        return Part(
+            name=name,
+            argv=self._tenwatch("produce", name),
+            environment=self._environment(
+                {
+                    "PRODUCER_HEALTH_PORT": port,
+                    "PRODUCER_DATA": state,
+                    "PRODUCER_NODE": self.options.node,
+                    "FILE_ROOTS": watched,
+                    "FILE_EXCLUDE_FOLDERS": [str(self.folder.root)],
+                    "HOSTPATH_ROOTS": watched,
+                },
+                Role.PRODUCER,
+            ),
+            health_port=port,
+            keeps_privileges=True,
+        )
+
+    def _tenwatch(self, *words: str) -> list[str]:
+        argv = [sys.executable, "-m", "tenwatch", *words]
+        if self.options.config is not None:
+            argv += ["--config", str(self.options.config)]
+        return argv
+
+    def _environment(
+        self, settings: Mapping[str, object], role: Role | None = None
+    ) -> dict[str, str]:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name in PASSED_ON or name.startswith("TENWATCH_")
+        }
+        environment["HOME"] = str(self.folder.worker)
+        environment["TENWATCH_BROKER_SERVERS"] = json.dumps([f"nats://127.0.0.1:{self.ports.nats}"])
+        if role is not None:
+            environment[CREDENTIALS] = str(self.logins.files[role])
+        for name, value in settings.items():
+            text = json.dumps(value) if isinstance(value, list) else str(value)
+            environment[f"TENWATCH_{name}"] = text
+        return environment
+
+
+def readable_by_parts(path: Path) -> Path:
+    """An absolute path, since the parts run in ``/``."""
+    return path.expanduser().resolve()
