@@ -104,33 +104,38 @@ def current_database(requested: str, served: str) -> str:
 def require_allowed(root: Node, scope: Scope) -> None:
     """Refuse the statement if anything in it names what is not listed."""
     for node, _, key in walk(root):
-        match node.get("type"):
-            case "Function":
-                if key == "table_function":
-                    _require_table_function(node)
-                else:
-                    _require_function(str(node.get("name", "")))
-                    _require_in_tables(node, scope)
-            case "ColumnsApplyTransformer":
-                if "func_name" in node:
-                    _require_function(str(node["func_name"]))
-            case "TableIdentifier":
-                scope.require_table(name_parts(node))
-            case "QueryParameter" if str(node.get("param_type", "")).lower() == "identifier":
-                raise AccessDeniedError(
-                    f"the parameter {node.get('name')!r} cannot be an Identifier in this place"
-                )
-            case "ExplainQuery":
-                if node.get("kind") not in _EXPLAIN_KINDS:
-                    raise NotServedError(f"{node.get('kind')} is not served here")
-                if node.get("query", {}).get("type") != "SelectWithUnionQuery":
-                    raise NotServedError("EXPLAIN is served for SELECT only")
-            case "ShowTablesQuery":
-                if "from" in node:
-                    scope.require_database(name_parts(node["from"])[0])
-            case "ShowColumnsQuery" | "ShowIndexesQuery":
-                database = str(node.get("database") or scope.current)
-                scope.require_table([database, str(node.get("table", ""))])
+        require_allowed_node(node, key, scope)
+
+
+def require_allowed_node(node: Node, key: str, scope: Scope) -> None:
+    """Refuse one node, which its parent holds under `key`, if it names what is not listed."""
+    match node.get("type"):
+        case "Function":
+            if key == "table_function":
+                _require_table_function(node)
+            else:
+                _require_function(str(node.get("name", "")))
+                _require_in_tables(node, scope)
+        case "ColumnsApplyTransformer":
+            if "func_name" in node:
+                _require_function(str(node["func_name"]))
+        case "TableIdentifier":
+            scope.require_table(name_parts(node))
+        case "QueryParameter" if str(node.get("param_type", "")).lower() == "identifier":
+            raise AccessDeniedError(
+                f"the parameter {node.get('name')!r} cannot be an Identifier in this place"
+            )
+        case "ExplainQuery":
+            if node.get("kind") not in _EXPLAIN_KINDS:
+                raise NotServedError(f"{node.get('kind')} is not served here")
+            if node.get("query", {}).get("type") != "SelectWithUnionQuery":
+                raise NotServedError("EXPLAIN is served for SELECT only")
+        case "ShowTablesQuery":
+            if "from" in node:
+                scope.require_database(name_parts(node["from"])[0])
+        case "ShowColumnsQuery" | "ShowIndexesQuery":
+            database = str(node.get("database") or scope.current)
+            scope.require_table([database, str(node.get("table", ""))])
 
 
 def reads_settings_table(root: Node) -> bool:

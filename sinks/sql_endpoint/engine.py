@@ -19,26 +19,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sinks.sql_endpoint.access import Scope, current_database
-from sinks.sql_endpoint.config import EndpointSettings
+from sinks.sql_endpoint.config import EndpointSettings, Role
 from sinks.sql_endpoint.engine_parser import EngineParser
-from sinks.sql_endpoint.errors import SqlEndpointError, from_engine
+from sinks.sql_endpoint.errors import SqlEndpointError, StatementRefusedError, from_engine
+from sinks.sql_endpoint.formats import Formats
 from sinks.sql_endpoint.query_settings import engine_settings
-from sinks.sql_endpoint.readers import EngineConnection, Readers
+from sinks.sql_endpoint.readers import EngineConnection, Progress, Readers
 from sinks.sql_endpoint.request import SqlRequest
-from sinks.sql_endpoint.statement import (
-    ReadStatement,
-    read_statement,
-    render,
-    require_format,
-)
+from sinks.sql_endpoint.statement import ReadStatement, read_statement, render
 from sinks.sql_endpoint.users import Account
+from sinks.sql_endpoint.write_statement import WRITE_WORDS, first_word, read_write_statement
+from sinks.sql_endpoint.writes import run_write
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _PIPE_BYTES = 256 * 1024
 _KILL_AGAIN_SECONDS = 0.25
-Progress = Mapping[str, int]
 
 
 class RunningQuery:
@@ -77,7 +74,8 @@ class RunningQuery:
         connection = self._connection
         try:
             connection.set_progress_callback(self._note_progress)
-            result = connection.query(self._sql, "Null", params=self._parameters)
+            # The format twice: SHOW TABLES heeds only the argument, SELECT only its clause.
+            result = connection.query(self._sql, self.format, params=self._parameters)
             self.progress = {
                 **self.progress,
                 "read_rows": max(result.storage_rows_read(), self.progress.get("read_rows", 0)),
@@ -119,14 +117,6 @@ class RunningQuery:
             await self._engine.kill(self._token)
             await asyncio.wait([self._done], timeout=_KILL_AGAIN_SECONDS)
 
-    def summary(self) -> str:
-        """The value of X-ClickHouse-Summary and X-ClickHouse-Progress: counts as strings."""
-        names = (
-            "read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read",
-            "result_rows", "result_bytes", "elapsed_ns",
-        )  # fmt: skip
-        return json.dumps({name: str(self.progress.get(name, 0)) for name in names})
-
 
 class Engine:
     """The threads and connections of the endpoint."""
@@ -137,21 +127,28 @@ class Engine:
         # One thread per place; one more to kill from, which must never wait behind a query.
         self._threads = ThreadPoolExecutor(settings.traffic.concurrent, "sql-endpoint-query")
         self._control = ThreadPoolExecutor(1, "sql-endpoint-kill")
+        self._formats = self._input_formats = Formats(())
         self.version = ""
         self.timezone = ""
 
     async def start(self) -> None:
-        """Ask the engine for its version and time zone."""
-        self.version, self.timezone = await self.in_thread(self._introduce)
+        """Ask the engine for its version, time zone and formats."""
+        await self.in_thread(self._introduce)
 
-    def _introduce(self) -> tuple[str, str]:
+    def _introduce(self) -> None:
         connection = self._readers.open_reader()
         try:
-            answer = connection.query("SELECT version(), timezone()", "TSVRaw", params={}).bytes()
+            answer = connection.query(
+                "SELECT version(), timezone(), groupArrayIf(name, is_output), "
+                "groupArrayIf(name, is_input) FROM system.formats",
+                "JSONCompactEachRow",
+                params={},
+            )
         finally:
             connection.close()
-        version, zone = (answer or b"").decode().strip().split("\t")
-        return version, zone
+        found = json.loads(answer.bytes() or b"")
+        self.version, self.timezone = found[:2]
+        self._formats, self._input_formats = Formats(found[2]), Formats(found[3])
 
     async def stop(self) -> None:
         """End the threads; every query must have ended."""
@@ -166,40 +163,74 @@ class Engine:
         """Run a short computation off the loop, e.g. compression."""
         return await asyncio.to_thread(function, piece)
 
-    async def prepare(self, request: SqlRequest, account: Account) -> RunningQuery:
-        """Check a request's statement; what it gives can be started. Raises SqlEndpointError."""
+    async def prepare(self, request: SqlRequest, account: Account) -> RunningQuery | Progress:
+        """Check a request's statement. Raises SqlEndpointError.
+
+        A statement that reads comes back ready to be started. A statement that writes has ended
+        when this returns, and its counts come back; it is not stopped when its client leaves.
+        """
         work = asyncio.ensure_future(self.in_thread(lambda: self._prepare(request, account)))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             # The thread goes on; what it opened must be closed all the same.
             with contextlib.suppress(SqlEndpointError):
-                await (await work).end()
+                prepared = await work
+                if isinstance(prepared, RunningQuery):
+                    await prepared.end()
             raise
 
-    def _prepare(self, request: SqlRequest, account: Account) -> RunningQuery:
+    def _prepare(self, request: SqlRequest, account: Account) -> RunningQuery | Progress:
         served = self._settings.database
-        limits = self._settings.query
         scope = Scope(served, current_database(request.database, served), account)
         connection = self._readers.open_reader()
-        descriptors: tuple[int, int] | None = None
+        running: RunningQuery | None = None
         try:
-            parser = EngineParser(connection, limits.statement_bytes)
-            statement = read_statement(request.statement, request.parameters, scope, parser)
+            parser = EngineParser(connection, self._settings.query.statement_bytes)
+            word = first_word(request.body, parser)
+            if word in WRITE_WORDS:
+                if account.role is not Role.ADMIN:
+                    raise StatementRefusedError(f"{word} is not served to this user")
+                return self._write(request, scope, parser, connection)
+            running = self._prepare_read(request, scope, parser, connection)
+        except RuntimeError as error:
+            raise from_engine(error) from None
+        finally:
+            if running is None:
+                connection.close()
+        return running
+
+    def _write(
+        self, request: SqlRequest, scope: Scope, parser: EngineParser, connection: EngineConnection
+    ) -> Progress:
+        if not request.may_write:
+            raise StatementRefusedError("a statement that writes needs the method POST")
+        statement = read_write_statement(request.body, request.parameters, scope, parser)
+        asked = {**request.settings, **statement.settings}
+        chosen = engine_settings(asked, self._settings.query, writes=True)
+        data_format = self._input_formats.require(statement.format) if statement.format else ""
+        connection.query(f"USE {scope.database}", "Null", params={})
+        connection.query(f"SET {_clause(chosen)}", "Null", params={})
+        return run_write(connection, statement, data_format, request.parameters)
+
+    def _prepare_read(
+        self, request: SqlRequest, scope: Scope, parser: EngineParser, connection: EngineConnection
+    ) -> RunningQuery:
+        descriptors: tuple[int, int] | None = None
+        limits = self._settings.query
+        try:
+            statement = read_statement(request.text(), request.parameters, scope, parser)
             asked = {**request.settings, **statement.settings}
             chosen = engine_settings(asked, limits, writes=False)
-            output_format = statement.format or require_format(request.default_format)
+            output_format = self._formats.require(statement.format or request.default_format)
             descriptors = _pipe()
             target = f"/proc/self/fd/{descriptors[1]}"
             sql = render(statement, target, output_format, scope, parser)
             token = uuid.uuid4().hex
             self._lock(connection, chosen, token, scope.current, statement)
-        except BaseException as error:
+        except BaseException:
             for descriptor in descriptors or ():
                 os.close(descriptor)
-            connection.close()
-            if isinstance(error, RuntimeError):
-                raise from_engine(error) from None
             raise
         return RunningQuery(
             self, connection, sql, output_format, request.parameters, token, descriptors
@@ -221,8 +252,7 @@ class Engine:
             "log_comment": token,
             "readonly": "2" if statement.asks_settings else "1",
         }
-        clause = ", ".join(f"{name} = {_quoted(value)}" for name, value in values.items())
-        connection.query(f"SET {clause}", "Null", params={})
+        connection.query(f"SET {_clause(values)}", "Null", params={})
 
     async def kill(self, token: str) -> None:
         """Kill the statement that carries `token`, if it runs."""
@@ -249,6 +279,10 @@ def _pipe() -> tuple[int, int]:
     with contextlib.suppress(OSError):  # over the user's quota of pipe memory: the default serves
         fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return read_end, write_end
+
+
+def _clause(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {_quoted(value)}" for name, value in settings.items())
 
 
 def _quoted(value: str) -> str:

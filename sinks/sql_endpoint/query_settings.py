@@ -21,6 +21,7 @@ TRANSPORT_PARAMETERS = words(
 # server or a schema; `format_schema`, `format_template_*` and `output_format_schema` do.
 _FREE = words(
     """aggregate_functions_null_for_empty any_join_distinct_right_table_keys
+    cast_string_to_dynamic_use_inference cast_string_to_variant_use_inference
     asterisk_include_alias_columns asterisk_include_materialized_columns cast_keep_nullable
     bool_false_representation bool_true_representation count_distinct_implementation
     date_time_input_format date_time_output_format date_time_overflow_behavior
@@ -92,6 +93,9 @@ def engine_settings(
     chosen["max_query_size"] = str(limits.statement_bytes * 16)
     chosen["allow_introspection_functions"] = "0"
     chosen["timeout_before_checking_execution_speed"] = "0"
+    # Expressions in the data of VALUES would be run without having been checked.
+    chosen["input_format_values_interpret_expressions"] = "0"
+    chosen["input_format_values_deduce_templates_of_expressions"] = "0"
     for name, value in asked.items():
         if name in ceilings:
             chosen[name] = _capped(name, value, ceilings[name])

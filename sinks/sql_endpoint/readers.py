@@ -1,8 +1,11 @@
 """What the endpoint needs of the store: fresh chDB connections, nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
+
+Progress: TypeAlias = Mapping[str, int]
+"""Counts of a query so far, by the names that X-ClickHouse-Progress uses."""
 
 
 class EngineResult(Protocol):
@@ -23,6 +26,12 @@ class EngineResult(Protocol):
     def storage_bytes_read(self) -> int:
         """Bytes read from storage."""
 
+    def rows_written(self) -> int:
+        """Rows written by an INSERT, those of materialized views included."""
+
+    def bytes_written(self) -> int:
+        """Bytes written by an INSERT."""
+
     def elapsed(self) -> float:
         """Seconds the engine took."""
 
@@ -33,8 +42,20 @@ class EngineConnection(Protocol):
     def query(self, sql: str, format: str, *, params: Mapping[str, str]) -> EngineResult:
         """Run one statement; RuntimeError with ClickHouse's text when it fails."""
 
-    def set_progress_callback(self, callback: Any) -> None:
+    def set_progress_callback(self, callback: Callable[[Progress], None]) -> None:
         """Report progress of the running query to `callback`, from the engine's threads."""
+
+    def send_insert(self, sql: str, format: str) -> object:
+        """Begin an INSERT whose data follows; `sql` is its head without FORMAT."""
+
+    def insert_append(self, insert: object, data: bytes) -> None:
+        """Give it more data."""
+
+    def insert_done(self, insert: object) -> EngineResult:
+        """Commit it."""
+
+    def insert_cancel(self, insert: object) -> None:
+        """Give it up; nothing is kept of the block that was not written yet."""
 
     def close(self) -> None:
         """Give it back to the engine."""

@@ -24,10 +24,11 @@ _FORM_PARTS = 1000
 class SqlRequest:
     """One query as the client sent it, before any check of the statement."""
 
-    statement: str
-    """SQL text: the parameter `query` and the body, joined by a newline when both are given."""
-    data: bytes
-    """Bytes of the body behind an INSERT's statement in `query`; else empty."""
+    body: bytes
+    """The statement: the parameter `query` and the body, joined by a newline when both are given.
+    UTF-8, but for the data behind an INSERT."""
+    may_write: bool
+    """Whether the method allows a write: not with GET."""
     database: str
     """Database of unqualified names, as sent."""
     default_format: str
@@ -49,6 +50,10 @@ class SqlRequest:
     native_protocol: bool
     """Whether the client decodes Native blocks as clickhouse-go does (see `native_hello`)."""
 
+    def text(self) -> str:
+        """The statement as text; SyntaxRefusedError when it is not UTF-8."""
+        return _text(self.body)
+
 
 async def read_request(request: web.Request, body_bytes: int) -> SqlRequest:
     """Read a request of at most `body_bytes` body; BadRequestError and kin say what is wrong."""
@@ -60,13 +65,13 @@ async def read_request(request: web.Request, body_bytes: int) -> SqlRequest:
         else:
             body = await _body(request, body_bytes)
     _refuse_what_is_not_served(request, given)
-    statement, data = _statement(given.get("query", ""), body)
+    statement = b"\n".join(part for part in (given.get("query", "").encode(), body) if part)
     query_id = given.get("query_id") or str(uuid.uuid4())
     if len(query_id) > _QUERY_ID_LENGTH or not query_id.isprintable():
         raise BadRequestError("query_id must be printable and at most 128 characters")
     return SqlRequest(
-        statement=statement,
-        data=data,
+        body=statement,
+        may_write=request.method == hdrs.METH_POST,
         database=given.get("database") or request.headers.get("X-ClickHouse-Database") or "",
         default_format=given.get("default_format")
         or request.headers.get("X-ClickHouse-Format", "")
@@ -131,9 +136,12 @@ async def _form(request: web.Request, limit: int) -> dict[str, str]:
 
 
 def _refuse_what_is_not_served(request: web.Request, given: Mapping[str, str]) -> None:
-    if "session_id" in given:
+    # A session_id alone changes nothing, and some clients send one with every request. What would
+    # need the session (SET, USE, temporary tables) is refused where the statement is read.
+    if _flag(given, "session_check"):
         raise NotServedError(
-            "sessions are not served here; leave out session_id and send settings with each query"
+            "sessions are not kept here, so there is none to check; leave out session_check and "
+            "send database and settings with each query"
         )
     if _flag(given, "compress") or _flag(given, "decompress"):
         raise NotServedError(
@@ -143,16 +151,6 @@ def _refuse_what_is_not_served(request: web.Request, given: Mapping[str, str]) -
     for name in ("role", "framing"):
         if name in given:
             raise NotServedError(f"the parameter {name} is not served here; leave it out")
-
-
-def _statement(query: str, body: bytes) -> tuple[str, bytes]:
-    """Text and data. With `query` given, an INSERT's body is its data, any other's is more text."""
-    if query and query.lstrip()[:6].upper() == "INSERT":
-        return query, body
-    text = _text(body)
-    if query and text:
-        return f"{query}\n{text}", b""
-    return query or text, b""
 
 
 def _text(raw: bytes) -> str:

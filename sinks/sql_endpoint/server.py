@@ -1,6 +1,7 @@
 """The HTTP server: routes, responses and their headers."""
 
 import asyncio
+import json
 import logging
 import secrets
 import ssl
@@ -20,7 +21,8 @@ from sinks.sql_endpoint.errors import (
     SqlEndpointError,
     TooManyQueriesError,
 )
-from sinks.sql_endpoint.readers import Readers
+from sinks.sql_endpoint.formats import content_type
+from sinks.sql_endpoint.readers import Progress, Readers
 from sinks.sql_endpoint.request import SqlRequest, read_request
 from sinks.sql_endpoint.users import Users
 
@@ -31,22 +33,6 @@ _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _PIECE = 256 * 1024
 _REQUEST_LINE_BYTES = 1024 * 1024  # ClickHouse's http_max_uri_size
 _TAG_LETTERS = string.ascii_lowercase + string.digits
-_TEXT_TYPES = {
-    "tabseparated": "text/tab-separated-values; charset=UTF-8",
-    "tsv": "text/tab-separated-values; charset=UTF-8",
-    "csv": "text/csv; charset=UTF-8; header=absent",
-    "csvwith": "text/csv; charset=UTF-8; header=present",
-    "json": "application/json; charset=UTF-8",
-    "ndjson": "application/x-ndjson; charset=UTF-8",
-    "pretty": "text/plain; charset=UTF-8",
-    "vertical": "text/plain; charset=UTF-8",
-    "markdown": "text/markdown; charset=UTF-8",
-    "values": "text/plain; charset=UTF-8",
-    "xml": "application/xml; charset=UTF-8",
-    "raw": "text/plain; charset=UTF-8",
-    "line": "text/plain; charset=UTF-8",
-    "tskv": "text/plain; charset=UTF-8",
-}
 
 
 class SqlEndpoint:
@@ -160,10 +146,12 @@ class SqlEndpoint:
         sql = await read_request(
             request, traffic.insert_body_bytes if writes else traffic.body_bytes
         )
-        if not sql.statement.strip() and request.method == hdrs.METH_GET:
+        if not sql.body.strip() and request.method == hdrs.METH_GET:
             return web.Response(text="Ok.\n")
         async with self._admission.place():
             query = await self._engine.prepare(sql, account)
+            if not isinstance(query, RunningQuery):
+                return web.Response(headers=self._common_headers(sql, query))
             try:
                 await query.start()
                 return await self._respond(request, sql, query)
@@ -233,28 +221,33 @@ class SqlEndpoint:
             request.transport.close()
 
     def _headers(self, sql: SqlRequest, query: RunningQuery, tag: str) -> dict[str, str]:
-        headers = {
-            hdrs.CONTENT_TYPE: _content_type(query.format),
-            "X-ClickHouse-Server-Display-Name": self._settings.server_name,
-            "X-ClickHouse-Query-Id": sql.query_id,
-            "X-ClickHouse-Format": query.format,
-            "X-ClickHouse-Timezone": self._engine.timezone,
-            "X-ClickHouse-Exception-Tag": tag,
-            "X-ClickHouse-Summary": query.summary(),
-        }
+        headers = self._common_headers(sql, query.progress)
+        headers[hdrs.CONTENT_TYPE] = content_type(query.format)
+        headers["X-ClickHouse-Format"] = query.format
+        headers["X-ClickHouse-Exception-Tag"] = tag
         if sql.send_progress:
-            headers["X-ClickHouse-Progress"] = query.summary()
+            headers["X-ClickHouse-Progress"] = _counts(query.progress)
         if sql.compress:
             headers[hdrs.CONTENT_ENCODING] = sql.compress
         return headers
 
+    def _common_headers(self, sql: SqlRequest, progress: Progress) -> dict[str, str]:
+        return {
+            "X-ClickHouse-Server-Display-Name": self._settings.server_name,
+            "X-ClickHouse-Query-Id": sql.query_id,
+            "X-ClickHouse-Timezone": self._engine.timezone,
+            "X-ClickHouse-Summary": _counts(progress),
+        }
 
-def _content_type(output_format: str) -> str:
-    lowered = output_format.lower()
-    matching = [start for start in _TEXT_TYPES if lowered.startswith(start)]
-    if not matching:
-        return "application/octet-stream"
-    return _TEXT_TYPES[max(matching, key=len)]
+
+def _counts(progress: Progress) -> str:
+    """The value of X-ClickHouse-Summary and X-ClickHouse-Progress: counts, as strings."""
+    names = (
+        "read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read",
+        "result_rows", "result_bytes", "elapsed_ns",
+    )  # fmt: skip
+    counts = {name: str(progress.get(name, 0)) for name in names}
+    return json.dumps(counts, separators=(",", ":"))
 
 
 def _exception_block(error: SqlEndpointError, tag: str) -> bytes:

@@ -97,10 +97,12 @@ READ_STATEMENTS = frozenset(
     }
 )
 
-_ORDINARY_FUNCTION_KINDS = frozenset({None, "LAMBDA_FUNCTION", "WINDOW_FUNCTION"})
+ORDINARY_FUNCTION_KINDS: frozenset[str | None] = frozenset(
+    {None, "LAMBDA_FUNCTION", "WINDOW_FUNCTION"}
+)
 
 # Keys whose value is data of the node, not children.
-_DATA = frozenset({("Literal", "value"), ("SetQuery", "changes")})
+_DATA = frozenset({("Literal", "value"), ("SetQuery", "changes"), ("EnumDataType", "values")})
 
 
 def children_of(node: Node) -> Iterator[tuple[str, Node]]:
@@ -126,7 +128,11 @@ def walk(root: Node) -> Iterator[tuple[Node, Node | None, str]]:
         pending.extend((child, node, name) for name, child in children_of(node))
 
 
-def require_known_shape(root: Node, known: dict[str, frozenset[str]]) -> None:
+def require_known_shape(
+    root: Node,
+    known: dict[str, frozenset[str]],
+    function_kinds: frozenset[str | None] = ORDINARY_FUNCTION_KINDS,
+) -> None:
     """Refuse the tree if any node or key in it is not listed in `known`."""
     for node, _, _ in walk(root):
         kind = node.get("type")
@@ -144,7 +150,7 @@ def require_known_shape(root: Node, known: dict[str, frozenset[str]]) -> None:
                 raise AccessDeniedError(f"{_describe(kind)} with {key!r} is not served here")
             if isinstance(value, list) and any(isinstance(item, list) for item in value):
                 raise AccessDeniedError(f"{_describe(kind)} has an unknown form of {key!r}")
-        if kind == "Function" and node.get("kind") not in _ORDINARY_FUNCTION_KINDS:
+        if kind == "Function" and node.get("kind") not in function_kinds:
             raise AccessDeniedError(f"a function as {node.get('kind')} is not served here")
 
 
