@@ -16,6 +16,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sinks.sql_endpoint.access import Scope, current_database
@@ -23,6 +24,7 @@ from sinks.sql_endpoint.config import EndpointSettings, Role
 from sinks.sql_endpoint.engine_parser import EngineParser
 from sinks.sql_endpoint.errors import SqlEndpointError, StatementRefusedError, from_engine
 from sinks.sql_endpoint.formats import Formats
+from sinks.sql_endpoint.native_hello import hello, is_hello
 from sinks.sql_endpoint.query_settings import engine_settings
 from sinks.sql_endpoint.readers import EngineConnection, Progress, Readers
 from sinks.sql_endpoint.request import SqlRequest
@@ -36,6 +38,14 @@ _T = TypeVar("_T")
 
 _PIPE_BYTES = 256 * 1024
 _KILL_AGAIN_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedWrite:
+    """A statement that wrote and has ended."""
+
+    progress: Progress
+    """Its counts."""
 
 
 class RunningQuery:
@@ -163,11 +173,14 @@ class Engine:
         """Run a short computation off the loop, e.g. compression."""
         return await asyncio.to_thread(function, piece)
 
-    async def prepare(self, request: SqlRequest, account: Account) -> RunningQuery | Progress:
+    async def prepare(
+        self, request: SqlRequest, account: Account
+    ) -> RunningQuery | FinishedWrite | bytes:
         """Check a request's statement. Raises SqlEndpointError.
 
         A statement that reads comes back ready to be started. A statement that writes has ended
-        when this returns, and its counts come back; it is not stopped when its client leaves.
+        when this returns; it is not stopped when its client leaves. Bytes are a whole answer in
+        format Native.
         """
         work = asyncio.ensure_future(self.in_thread(lambda: self._prepare(request, account)))
         try:
@@ -180,7 +193,9 @@ class Engine:
                     await prepared.end()
             raise
 
-    def _prepare(self, request: SqlRequest, account: Account) -> RunningQuery | Progress:
+    def _prepare(
+        self, request: SqlRequest, account: Account
+    ) -> RunningQuery | FinishedWrite | bytes:
         served = self._settings.database
         scope = Scope(served, current_database(request.database, served), account)
         connection = self._readers.open_reader()
@@ -192,7 +207,12 @@ class Engine:
                 if account.role is not Role.ADMIN:
                     raise StatementRefusedError(f"{word} is not served to this user")
                 return self._write(request, scope, parser, connection)
-            running = self._prepare_read(request, scope, parser, connection)
+            statement = read_statement(request.text(), request.parameters, scope, parser)
+            if request.native_revision and is_hello(statement.tree):
+                return hello(
+                    self._settings.server_name, self.version, self.timezone, request.native_revision
+                )
+            running = self._prepare_read(request, statement, scope, parser, connection)
         except RuntimeError as error:
             raise from_engine(error) from None
         finally:
@@ -202,7 +222,7 @@ class Engine:
 
     def _write(
         self, request: SqlRequest, scope: Scope, parser: EngineParser, connection: EngineConnection
-    ) -> Progress:
+    ) -> FinishedWrite:
         if not request.may_write:
             raise StatementRefusedError("a statement that writes needs the method POST")
         statement = read_write_statement(request.body, request.parameters, scope, parser)
@@ -211,15 +231,15 @@ class Engine:
         data_format = self._input_formats.require(statement.format) if statement.format else ""
         connection.query(f"USE {scope.database}", "Null", params={})
         connection.query(f"SET {_clause(chosen)}", "Null", params={})
-        return run_write(connection, statement, data_format, request.parameters)
+        return FinishedWrite(run_write(connection, statement, data_format, request.parameters))
 
     def _prepare_read(
-        self, request: SqlRequest, scope: Scope, parser: EngineParser, connection: EngineConnection
-    ) -> RunningQuery:
+        self, request: SqlRequest, statement: ReadStatement, scope: Scope, parser: EngineParser,
+        connection: EngineConnection,
+    ) -> RunningQuery:  # fmt: skip
         descriptors: tuple[int, int] | None = None
         limits = self._settings.query
         try:
-            statement = read_statement(request.text(), request.parameters, scope, parser)
             asked = {**request.settings, **statement.settings}
             chosen = engine_settings(asked, limits, writes=False)
             output_format = self._formats.require(statement.format or request.default_format)

@@ -13,7 +13,7 @@ TRANSPORT_PARAMETERS = words(
     http_headers_progress_interval_ms http_write_exception_in_output_format
     http_zlib_compression_level password query query_id quota_key readonly role
     send_progress_in_http_headers session_check session_id session_timeout stacktrace user
-    wait_end_of_query close_session framing http_response_headers log_comment log_queries
+    wait_end_of_query close_session framing http_response_headers log_queries
     async_insert wait_for_async_insert"""
 )
 
@@ -54,10 +54,12 @@ _FREE_VALUE_LENGTH = 200
 
 # Settings of a write, for an admin.
 _FREE_FOR_WRITES = words(
-    """alter_sync insert_deduplicate insert_deduplication_token insert_quorum
-    input_format_null_as_default input_format_skip_unknown_fields mutations_sync
-    max_partitions_per_insert_block date_time_input_format input_format_json_read_numbers_as_strings
-    max_insert_block_size optimize_throw_if_noop"""
+    """alter_sync deduplicate_blocks_in_dependent_materialized_views distributed_foreground_insert
+    input_format_defaults_for_omitted_fields input_format_json_read_numbers_as_strings
+    input_format_null_as_default input_format_parallel_parsing input_format_skip_unknown_fields
+    insert_deduplicate insert_deduplication_token insert_quorum log_comment max_insert_block_size
+    max_insert_threads max_partitions_per_insert_block min_insert_block_size_bytes
+    min_insert_block_size_rows mutations_sync optimize_throw_if_noop"""
 )
 
 
@@ -97,6 +99,8 @@ def engine_settings(
     chosen["input_format_values_interpret_expressions"] = "0"
     chosen["input_format_values_deduce_templates_of_expressions"] = "0"
     for name, value in asked.items():
+        if name == "log_comment" and not writes:
+            continue  # it carries our own mark of a query that reads
         if name in ceilings:
             chosen[name] = _capped(name, value, ceilings[name])
         elif _is_free(name) or (writes and name in _FREE_FOR_WRITES):

@@ -47,8 +47,9 @@ class SqlRequest:
     """Whether the client asked for X-ClickHouse-Progress headers."""
     progress_interval: float
     """Seconds between two of them."""
-    native_protocol: bool
-    """Whether the client decodes Native blocks as clickhouse-go does (see `native_hello`)."""
+    native_revision: int
+    """Revision as of which the client decodes Native blocks until it has read the greeting (see
+    `native_hello`); 0 for plain Native."""
 
     def text(self) -> str:
         """The statement as text; SyntaxRefusedError when it is not UTF-8."""
@@ -90,8 +91,8 @@ async def read_request(request: web.Request, body_bytes: int) -> SqlRequest:
         compress=_response_encoding(request, given),
         wait_end=_flag(given, "wait_end_of_query"),
         send_progress=_flag(given, "send_progress_in_http_headers"),
-        progress_interval=_progress_interval(given),
-        native_protocol="client_protocol_version" in given,
+        progress_interval=max(_number(given, "http_headers_progress_interval_ms", 100) / 1000, 0.1),
+        native_revision=_number(given, "client_protocol_version", 0),
     )
 
 
@@ -171,11 +172,11 @@ def _flag(given: Mapping[str, str], name: str) -> bool:
     raise BadRequestError(f"{name} must be 0 or 1, not {value[:20]!r}")
 
 
-def _progress_interval(given: Mapping[str, str]) -> float:
-    value = given.get("http_headers_progress_interval_ms", "100")
-    if not value.isdigit() or len(value) > 9:
-        raise BadRequestError(f"http_headers_progress_interval_ms must be ms, not {value[:20]!r}")
-    return max(int(value) / 1000, 0.1)
+def _number(given: Mapping[str, str], name: str, default: int) -> int:
+    value = given.get(name) or str(default)
+    if not (value.isascii() and value.isdigit()) or len(value) > 9:
+        raise BadRequestError(f"{name} must be a whole number, not {value[:20]!r}")
+    return int(value)
 
 
 def _response_encoding(request: web.Request, given: Mapping[str, str]) -> str:

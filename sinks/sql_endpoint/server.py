@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from sinks.sql_endpoint.admission import Admission
 from sinks.sql_endpoint.compression import Encoder, encoder
 from sinks.sql_endpoint.config import EndpointSettings, Role, User
-from sinks.sql_endpoint.engine import Engine, RunningQuery
+from sinks.sql_endpoint.engine import Engine, FinishedWrite, RunningQuery
 from sinks.sql_endpoint.errors import (
     AuthenticationFailedError,
     ClientTooSlowError,
@@ -150,8 +150,11 @@ class SqlEndpoint:
             return web.Response(text="Ok.\n")
         async with self._admission.place():
             query = await self._engine.prepare(sql, account)
-            if not isinstance(query, RunningQuery):
-                return web.Response(headers=self._common_headers(sql, query))
+            if isinstance(query, FinishedWrite):
+                return web.Response(headers=self._common_headers(sql, query.progress))
+            if isinstance(query, bytes):
+                headers = {**self._common_headers(sql, {}), "X-ClickHouse-Format": "Native"}
+                return web.Response(body=query, headers=headers)
             try:
                 await query.start()
                 return await self._respond(request, sql, query)

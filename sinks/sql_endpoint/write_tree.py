@@ -115,7 +115,8 @@ def require_write_allowed(root: Node, scope: Scope) -> None:
         raise StatementRefusedError(f"{kind} is not served here")
     body = _without_targets(root, scope)
     require_known_shape(body, WRITE_NODES, ORDINARY_FUNCTION_KINDS | {"TABLE_ENGINE", "CODEC"})
-    _require_own_table(root.get("database"), root.get("table"), scope)
+    if not _is_create_own_database(root, scope):
+        _require_own_table(root.get("database"), root.get("table"), scope)
     for node, parent, key in walk(body):
         _require_node(node, parent, key, scope)
 
@@ -180,6 +181,17 @@ def _require_own_table(database: object, table: object, scope: Scope) -> None:
             f"only tables of {scope.database!r} can be written; "
             f"this is {'.'.join(name for name in names if name)!r}"
         )
+
+
+def _is_create_own_database(root: Node, scope: Scope) -> bool:
+    """CREATE DATABASE IF NOT EXISTS of the served one, which it always is: clients open with it."""
+    return (
+        root.get("type") == "CreateQuery"
+        and not root.get("table")
+        and root.get("database") == scope.database
+        and bool(root.get("if_not_exists"))
+        and "storage" not in root
+    )
 
 
 def _plain_name(value: object) -> str:
