@@ -1,7 +1,6 @@
 """Pipelined JetStream publishing: many messages in flight, each acknowledged, none doubled."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
@@ -14,6 +13,7 @@ from nats.aio.msg import Msg
 from .connection import Connection, is_transient
 from .errors import ApiError, JetStreamTransportError, PublishError, WindowFullError
 from .names import check_subject
+from .tasks import stop_task, wait_event
 from .wire import header_block, publish_frame
 
 logger = logging.getLogger(__name__)
@@ -106,9 +106,7 @@ class Publisher:
         """Stop retrying. Call :meth:`flush` first: what is in flight is not waited for."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await stop_task(task)
             self.connection.on_reconnect.remove(self._resend_all)
 
     async def publish(
@@ -126,8 +124,7 @@ class Publisher:
         """
         while self.full or self.connection.congested:
             self._room.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._room.wait(), 0.5)
+            await wait_event(self._room, 0.5)
         self._send(subject, payload, headers, msg_id, None)
 
     def publish_nowait(

@@ -18,6 +18,7 @@ from nats.aio.subscription import Subscription
 
 from .connection import API, UNANSWERED, Connection, is_transient
 from .errors import ApiError
+from .tasks import stop_task, wait_event
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +94,7 @@ class Reader:
         task, self._task = self._task, None
         if task is not None:
             self.connection.on_reconnect.remove(self._on_reconnect)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await stop_task(task)
         await self._close_consumer()
 
     def take(self, most: int) -> list[Record]:
@@ -111,6 +110,11 @@ class Reader:
         if len(self._requests) < 2:
             self._kick.set()
         return records
+
+    def put_back(self, records: list[Record]) -> None:
+        """Return records that were taken last, and could not be used now."""
+        self.buffer.extendleft(reversed(records))
+        self.buffered_bytes += sum(len(record[3]) for record in records)
 
     def _on_reconnect(self) -> None:
         self._break()
@@ -141,8 +145,7 @@ class Reader:
         self._kick.clear()
         if self._broken or self._wants_pull():
             return
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._kick.wait(), self._heartbeat)
+        await wait_event(self._kick, self._heartbeat)
         silent = time.monotonic() - self._heard
         if self._requests and silent > 2.5 * self._heartbeat and self.connection.connected:
             logger.warning("reading %s: silent for %.1f s, opening anew", self.stream, silent)
@@ -195,9 +198,7 @@ class Reader:
             return
         with contextlib.suppress(*UNANSWERED):
             await subscription.unsubscribe()
-            await self.connection.client.publish(
-                f"{API}CONSUMER.DELETE.{self.stream}.{self._name}"
-            )
+            await self.connection.client.publish(f"{API}CONSUMER.DELETE.{self.stream}.{self._name}")
 
     def _wants_pull(self) -> bool:
         return len(self._requests) < 2 and self.buffered_bytes <= self._half

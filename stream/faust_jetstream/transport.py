@@ -1,0 +1,67 @@
+"""The faust transport ``nats://``."""
+
+from importlib.metadata import version
+from typing import Any
+
+from faust.transport.base import Transport as FaustTransport
+from mode.utils.times import want_seconds
+
+from .consumer import Consumer
+from .jetstream import jetstream_of
+from .producer import Producer
+from .topics import Topic
+
+
+class Transport(FaustTransport):  # type: ignore[misc]
+    """What faust finds by ``broker="nats://..."`` (entry point group ``faust.transports``)."""
+
+    Consumer = Consumer
+    Producer = Producer
+
+    default_port = 4222
+    driver_version = f"nats-py={version('nats-py')}"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context = jetstream_of(self.app, self.url)
+
+    async def declare(
+        self,
+        name: str,
+        partitions: int,
+        replication: int,
+        *,
+        config: Any = None,
+        retention: Any = None,
+        compacting: bool | None = None,
+        **_: Any,
+    ) -> Topic | None:
+        """Make a topic's stream, or check the one that exists; changelogs need none."""
+        if name in self.app.tables.changelog_topics:
+            return None
+        replies = name == self.app.conf.reply_to
+        return await self.context.topics.declare(
+            self.context.connection,
+            name,
+            partitions,
+            replicas=replication,
+            retention=want_seconds(retention) if retention else None,
+            compacting=bool(compacting),
+            local=replies,
+            config=config,
+        )
+
+    async def discover(self, name: str) -> Topic:
+        """Return a topic; one that nobody declared gets its stream, or is read as it exists."""
+        known = self.context.topics.known.get(name)
+        if known is not None:
+            return known
+        declared = [topic for topic in self.app.topics if name in topic.topics]
+        counts = [topic.partitions for topic in declared if topic.partitions]
+        return await self.context.topics.declare(
+            self.context.connection,
+            name,
+            counts[0] if counts else self.app.conf.topic_partitions,
+            compacting=any(topic.compacting for topic in declared),
+            only_check=not counts,
+        )
