@@ -49,25 +49,26 @@ class EventAssembler:
             exec_id = self._names.of_ticks(pid, process.start_ticks)
             if process.forked or self._table.get(pid, exec_id) is not None:
                 continue
-            parent = living.get(process.ppid)
-            self._table.put(
-                ProcessEvent(
-                    ts="",
-                    action="exec",
-                    pid=pid,
-                    ppid=process.ppid,
-                    uid=process.uid,
-                    exec_id=exec_id,
-                    parent_exec_id=self._names.of_ticks(parent.pid, parent.start_ticks)
-                    if parent
-                    else "",
-                    comm=process.comm,
-                    exe=process.exe,
-                    argv=self.arguments(process.argv),
-                    argv_truncated=process.argv_truncated,
-                    cwd=process.cwd,
-                )
-            )
+            self._table.put(self.describe(process, living.get(process.ppid)))
+
+    def describe(self, process: LivingProcess, parent: LivingProcess | None) -> ProcessEvent:
+        """What /proc tells about a living process, as an exec that has no time yet."""
+        names = self._names
+        return ProcessEvent(
+            ts="",
+            action="exec",
+            pid=process.pid,
+            ppid=process.ppid,
+            uid=process.uid,
+            exec_id=names.of_ticks(process.pid, process.start_ticks),
+            parent_exec_id=names.of_ticks(parent.pid, parent.start_ticks) if parent else "",
+            comm=process.comm,
+            exe=process.exe,
+            argv=self.arguments(process.argv),
+            argv_truncated=process.argv_truncated,
+            cwd=process.cwd,
+            cgroup=process.cgroup,
+        )
 
     def retain(self, living: dict[int, LivingProcess]) -> None:
         """Forget what is not among the living, for when exits were lost."""

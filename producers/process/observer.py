@@ -6,8 +6,6 @@ where that is not either, by polling /proc; both are marked degraded, and say wh
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import Final
 
 from producers.base.observer import EventSink
 from producers.process.assembly import EventAssembler
@@ -16,6 +14,8 @@ from producers.process.boot_clock import BootClock
 from producers.process.bpf_source import BpfSource
 from producers.process.errors import ProcessProducerError
 from producers.process.identity import ProcessNames
+from producers.process.proc_connector import ConnectorSource
+from producers.process.proc_polling import PollingSource
 from producers.process.process_table import ProcessTable
 from producers.process.redaction import Redactor
 from producers.process.settings import ProcessSettings
@@ -37,8 +37,9 @@ class ProcessObserver:
         self._settings = settings
         self._clock = BootClock()
         self._table = ProcessTable(settings.remembered_processes, settings.remembered_bytes)
+        self._names = ProcessNames(node)
         self._assembler = EventAssembler(
-            ProcessNames(node), Redactor(settings.redaction), self._table, self._clock
+            self._names, Redactor(settings.redaction), self._table, self._clock
         )
         self._source: ProcessSource | None = None
         self._refusals: list[str] = []
@@ -81,8 +82,7 @@ class ProcessObserver:
         return own | (self._source.metrics() if self._source else {})
 
     def _best_source(self, sink: EventSink) -> ProcessSource:
-        ways: Final[tuple[Callable[[EventSink], ProcessSource], ...]] = (self._bpf,)
-        for build in ways:
+        for build in (self._bpf, self._connector, self._polling):
             try:
                 return build(sink)
             except ProcessProducerError as error:
@@ -93,6 +93,12 @@ class ProcessObserver:
 
     def _bpf(self, sink: EventSink) -> ProcessSource:
         return BpfSource(attach(self._settings), sink, self._assembler, self._table, self._clock)
+
+    def _connector(self, sink: EventSink) -> ProcessSource:
+        return ConnectorSource(self._names, sink, self._assembler, self._clock)
+
+    def _polling(self, sink: EventSink) -> ProcessSource:
+        return PollingSource(sink, self._assembler, self._clock)
 
     def _run(self) -> None:
         source = self._source

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from producers.process.record import decode_text, split_arguments
+from producers.base.path_text import path_text
 
 _PF_FORKNOEXEC = 0x40
 # As much as the BPF program reads.
@@ -69,7 +69,7 @@ def read_process(pid: int) -> LivingProcess | None:
         ppid=int(fields[1]),
         start_ticks=int(fields[19]),
         uid=_status_number(status, b"\nUid:"),
-        comm=decode_text(stat[stat.index(b"(") + 1 : name_end]),
+        comm=path_text(stat[stat.index(b"(") + 1 : name_end]),
         argv=argv[:_ARGV_LIMIT],
         argv_truncated=len(argv) > _ARGV_LIMIT,
         exe=exe,
@@ -111,7 +111,7 @@ def _read(path: str, limit: int = 65536) -> bytes:
 def _link(path: str) -> str:
     try:
         target = os.readlink(path.encode())  # noqa: PTH115 - as bytes, which Path cannot
-        return decode_text(target.removesuffix(b" (deleted)"))
+        return path_text(target.removesuffix(b" (deleted)"))
     except OSError:
         return ""
 
@@ -131,18 +131,7 @@ def _cgroup(folder: str) -> str:
     for line in lines:
         number, controllers, path = line.split(b":", 2)
         if b"memory" in controllers.split(b","):
-            return decode_text(path)
+            return path_text(path)
         if number == b"0":
-            unified = decode_text(path)
+            unified = path_text(path)
     return unified
-
-
-__all__ = [
-    "LivingProcess",
-    "in_initial_pid_namespace",
-    "living_pids",
-    "living_processes",
-    "read_process",
-    "split_arguments",
-    "uses_cgroup_v1",
-]

@@ -1,8 +1,7 @@
 """Decodes what ``program.bpf.c`` writes into the ring buffer; change both together.
 
-Text: file names and arguments are bytes to the kernel. What is UTF-8 is taken as it is; of the
-rest, each byte that is not is written ``\\xNN`` (Python's ``backslashreplace``). Nothing is
-dropped, and only a name that contains a literal ``\\xNN`` could be mistaken for it.
+File names and arguments are bytes to the kernel; as text they are what
+:func:`producers.base.path_text.path_text` writes, with ``\\xNN`` for what is not UTF-8.
 """
 
 import struct
@@ -10,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from producers.base.path_text import path_text
 from producers.process.errors import RecordError
 
 EXEC: Final = 1
@@ -77,16 +77,11 @@ class Record(Struct, gc=False):
         return bool(self.status & 0x80)
 
 
-def decode_text(raw: bytes) -> str:
-    """Bytes of the kernel as text; see the module's description."""
-    return raw.decode("utf-8", "backslashreplace")
-
-
 def split_arguments(raw: bytes) -> list[str]:
     """The arguments of a command line in which each has a NUL behind it (the last may lack it)."""
     if not raw:
         return []
-    text = decode_text(raw)
+    text = path_text(raw)
     return (text[:-1] if text.endswith("\0") else text).split("\0")
 
 
@@ -161,7 +156,7 @@ class RecordDecoder:
         if text is None:
             if len(self._texts) >= _CACHE_LIMIT:
                 self._texts.clear()
-            text = self._texts[raw] = decode_text(raw.split(b"\0", 1)[0])
+            text = self._texts[raw] = path_text(raw.split(b"\0", 1)[0])
         return text
 
     def _cgroup(self, raw: bytes, truncated: int) -> str:
@@ -176,5 +171,5 @@ class RecordDecoder:
                 self._paths.clear()
             components = raw.split(b"\0")
             components.reverse()
-            path = self._paths[raw] = decode_text(b"/".join(components)) or "/"
+            path = self._paths[raw] = path_text(b"/".join(components)) or "/"
         return _CUT + path if truncated else path

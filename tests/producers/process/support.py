@@ -1,0 +1,158 @@
+"""A sink that keeps what it is given, a load with known truth, and cgroups to tell loads apart."""
+
+import secrets
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from producers.process.observer import ProcessObserver
+from producers.process.proc_files import uses_cgroup_v1
+from producers.process.settings import ProcessSettings
+from stream.contract.event import Event
+from stream.contract.kinds.process import ProcessEvent
+
+NODE = "node-1"
+CGROUP_ROOT = Path("/sys/fs/cgroup/memory" if uses_cgroup_v1() else "/sys/fs/cgroup")
+
+
+@dataclass
+class Loss:
+    reason: str
+    count: int | None
+    stage: str
+    first_ts: str | None
+    last_ts: str | None
+
+
+@dataclass
+class ListSink:
+    """Keeps everything. While ``gate`` is not set, it lets nobody return from ``emit_many``."""
+
+    events: list[ProcessEvent] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    filtered_count: int = 0
+    watermarks: list[int] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def emit(self, kind: str, event: Event) -> None:
+        self.emit_many(kind, [event])
+
+    def emit_many(self, kind: str, events: list[Event]) -> None:
+        assert kind == "process"
+        self.gate.wait(60)
+        for event in events:
+            assert isinstance(event, ProcessEvent)
+            self.events.append(event)
+
+    def filtered(self, kind: str, count: int = 1) -> None:
+        self.filtered_count += count
+
+    def lost(
+        self,
+        kind: str,
+        reason: str,
+        count: int | None,
+        *,
+        stage: str = "kernel",
+        first_ts: str | None = None,
+        last_ts: str | None = None,
+        detail: str = "",
+    ) -> None:
+        assert kind == "process"
+        self.losses.append(Loss(reason, count, stage, first_ts, last_ts))
+
+    def watermark(self, kind: str, microseconds: int) -> None:
+        self.watermarks.append(microseconds)
+
+    @property
+    def lost_count(self) -> int:
+        return sum(loss.count or 0 for loss in self.losses)
+
+    def of(self, pid: int, action: str | None = None) -> list[ProcessEvent]:
+        """This process's events, in order."""
+        return [
+            event
+            for event in self.events
+            if event.pid == pid and (action is None or event.action == action)
+        ]
+
+    def only(self, pid: int, action: str) -> ProcessEvent:
+        found = self.of(pid, action)
+        assert len(found) == 1, f"{len(found)} {action} events of {pid}: {found}"
+        return found[0]
+
+
+@contextmanager
+def observing(sink: ListSink | None = None, **settings: Any) -> Iterator[ListSink]:
+    """Observe inside the block by BPF; behind it, the sink holds all that happened inside."""
+    sink = sink or ListSink()
+    observer = ProcessObserver(NODE, ProcessSettings(fallback=False, **settings))
+    observer.start(sink)
+    try:
+        assert observer.ready() is None
+        assert observer.degraded() == []
+        yield sink
+    finally:
+        sink.gate.set()
+        observer.stop()
+    assert not [loss for loss in sink.losses if loss.reason == "undecodable"]
+
+
+@contextmanager
+def cgroup(name: str = "") -> Iterator[str]:
+    """A cgroup of its own; its path from the hierarchy's root."""
+    path = f"/{name or 'tenwatch-test-' + secrets.token_hex(6)}"
+    folder = CGROUP_ROOT / path[1:]
+    folder.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        while folder != CGROUP_ROOT:
+            folder.rmdir()
+            folder = folder.parent
+
+
+def run_in(
+    path: str, *argv: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a cgroup and wait for it. Its shell's exec is still outside."""
+    join = 'echo $$ > "$0" && exec "$@"'
+    procs = CGROUP_ROOT / path[1:] / "cgroup.procs"
+    return subprocess.run(
+        ["/bin/sh", "-c", join, procs, *argv], cwd=cwd, text=True, capture_output=True, timeout=120
+    )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What the storm program knows of a child: how wait(2) said that it ended."""
+
+    label: str
+    pid: int
+    status: int
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self.status & 0x7F else self.status >> 8
+
+    @property
+    def signal(self) -> int | None:
+        return self.status & 0x7F or None
+
+    @property
+    def core_dumped(self) -> bool:
+        return bool(self.status & 0x80)
+
+
+def truth(result: subprocess.CompletedProcess[str]) -> list[Ended]:
+    """What the storm program printed."""
+    assert result.returncode == 0, result.stderr
+    lines = (line.split() for line in result.stdout.splitlines())
+    return [Ended(label, int(pid), int(status)) for label, pid, status in lines]
