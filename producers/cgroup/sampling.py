@@ -161,4 +161,5 @@ class Sampling:
 
 def next_aligned(now: float, interval: float) -> float:
     """The next multiple of ``interval`` since the epoch, later than ``now`` (both in seconds)."""
-    return (now // interval + 1) * interval
+    step = round(interval * 1000)
+    return (int(now * 1000) // step + 1) * step / 1000
