@@ -1,0 +1,1 @@
+"""Files that change: the kernel's events, settled, compared with the last known state."""
