@@ -110,13 +110,13 @@ def cgroup(name: str = "") -> Iterator[str]:
     """A cgroup of its own; its path from the hierarchy's root."""
     path = f"/{name or 'tenwatch-test-' + secrets.token_hex(6)}"
     folder = CGROUP_ROOT / path[1:]
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True)
     try:
         yield path
     finally:
-        while folder != CGROUP_ROOT:
-            folder.rmdir()
-            folder = folder.parent
+        for each in made:
+            each.rmdir()
 
 
 def run_in(
