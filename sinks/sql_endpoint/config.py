@@ -69,6 +69,10 @@ class TrafficLimits:
     stalled_client_seconds: float = 30.0
     """Longest time, s, in which a client may take no byte of its result; then its place is given
     to others. 30: longer than a pause of garbage collection, shorter than a forgotten pager."""
+    request_seconds: float = 30.0
+    """Longest time, s, in which a request's body may arrive."""
+    drain_seconds: float = 5.0
+    """Time, s, that running queries get when the endpoint stops; then they are killed."""
     body_bytes: int = 4 * MEBIBYTE
     """Body of a reader's request after decompression, bytes; statement and parameters fit."""
     insert_body_bytes: int = 64 * MEBIBYTE

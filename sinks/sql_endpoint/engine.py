@@ -58,6 +58,7 @@ class RunningQuery:
         self.format = output_format
         self.progress: Progress = {}
         self.error: SqlEndpointError | None = None
+        self.ended = False
         self._engine = engine
         self._connection = connection
         self._sql = sql
@@ -110,6 +111,7 @@ class RunningQuery:
         piece = await self._reader.read(size)
         if not piece:
             await asyncio.shield(self._done)
+            self.ended = True
         return piece
 
     async def end(self) -> None:
@@ -137,41 +139,39 @@ class Engine:
         # One thread per place; one more to kill from, which must never wait behind a query.
         self._threads = ThreadPoolExecutor(settings.traffic.concurrent, "sql-endpoint-query")
         self._control = ThreadPoolExecutor(1, "sql-endpoint-kill")
+        self._killer: EngineConnection | None = None
         self._formats = self._input_formats = Formats(())
         self.version = ""
         self.timezone = ""
 
     async def start(self) -> None:
         """Ask the engine for its version, time zone and formats."""
-        await self.in_thread(self._introduce)
+        await asyncio.get_running_loop().run_in_executor(self._control, self._introduce)
 
     def _introduce(self) -> None:
-        connection = self._readers.open_reader()
-        try:
-            answer = connection.query(
-                "SELECT version(), timezone(), groupArrayIf(name, is_output), "
-                "groupArrayIf(name, is_input) FROM system.formats",
-                "JSONCompactEachRow",
-                params={},
-            )
-        finally:
-            connection.close()
+        # This connection stays open: to kill from, and because the engine stops with its last one.
+        self._killer = self._readers.open_reader()
+        answer = self._killer.query(
+            "SELECT version(), timezone(), groupArrayIf(name, is_output), "
+            "groupArrayIf(name, is_input) FROM system.formats",
+            "JSONCompactEachRow",
+            params={},
+        )
         found = json.loads(answer.bytes() or b"")
         self.version, self.timezone = found[:2]
         self._formats, self._input_formats = Formats(found[2]), Formats(found[3])
 
     async def stop(self) -> None:
         """End the threads; every query must have ended."""
-        for pool in (self._threads, self._control):
-            await asyncio.to_thread(pool.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._control.shutdown)
+        if self._killer is not None:
+            self._killer.close()
+            self._killer = None
 
     async def in_thread(self, function: Callable[[], _T]) -> _T:
         """Run `function` on a thread of a place."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
-
-    async def compute(self, function: Callable[[bytes], bytes], piece: bytes) -> bytes:
-        """Run a short computation off the loop, e.g. compression."""
-        return await asyncio.to_thread(function, piece)
 
     async def prepare(
         self, request: SqlRequest, account: Account
@@ -280,17 +280,16 @@ class Engine:
         await loop.run_in_executor(self._control, self._kill, token)
 
     def _kill(self, token: str) -> None:
-        connection = self._readers.open_reader()
+        if self._killer is None:
+            return
         try:
-            connection.query(
+            self._killer.query(
                 "KILL QUERY WHERE Settings['log_comment'] = {token:String} ASYNC",
                 "Null",
                 params={"token": token},
             )
         except RuntimeError as error:
             _log.warning("a query could not be killed: %s", from_engine(error).name)
-        finally:
-            connection.close()
 
 
 def _pipe() -> tuple[int, int]:

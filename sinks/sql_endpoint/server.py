@@ -1,18 +1,14 @@
 """The HTTP server: routes, responses and their headers."""
 
 import asyncio
-import json
 import logging
-import secrets
 import ssl
-import string
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from aiohttp import hdrs, web
 
 from sinks.sql_endpoint.admission import Admission
-from sinks.sql_endpoint.compression import Encoder, encoder
 from sinks.sql_endpoint.config import EndpointSettings, Role, User
 from sinks.sql_endpoint.engine import Engine, FinishedWrite, RunningQuery
 from sinks.sql_endpoint.errors import (
@@ -24,15 +20,18 @@ from sinks.sql_endpoint.errors import (
 from sinks.sql_endpoint.formats import content_type
 from sinks.sql_endpoint.readers import Progress, Readers
 from sinks.sql_endpoint.request import SqlRequest, read_request
+from sinks.sql_endpoint.response import EXCEPTION_CODE, SUMMARY, ResultResponse, counts
 from sinks.sql_endpoint.users import Users
 
 _log = logging.getLogger(__name__)
+# aiohttp quotes requests that it cannot parse in its log, and such a line may hold a password.
+_silent = logging.Logger("sql-endpoint-http")
+_silent.addHandler(logging.NullHandler())
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PIECE = 256 * 1024
 _REQUEST_LINE_BYTES = 1024 * 1024  # ClickHouse's http_max_uri_size
-_TAG_LETTERS = string.ascii_lowercase + string.digits
 
 
 class SqlEndpoint:
@@ -65,6 +64,7 @@ class SqlEndpoint:
         """Listen; OSError when the address is taken."""
         await self._engine.start()
         app = web.Application(client_max_size=self._settings.traffic.insert_body_bytes)
+        app.on_response_prepare.append(self._sign)
         app.router.add_get("/ping", self._ping)
         app.router.add_get("/replicas_status", self._ping)
         app.router.add_route("*", "/", self._guarded(self._query))
@@ -73,7 +73,9 @@ class SqlEndpoint:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_silent,
             handler_cancellation=True,
+            shutdown_timeout=self._settings.traffic.drain_seconds,
             max_line_size=_REQUEST_LINE_BYTES,
             max_field_size=64 * 1024,
         )
@@ -98,6 +100,10 @@ class SqlEndpoint:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._settings.certificate, self._settings.private_key)
         return context
+
+    async def _sign(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Say our name instead of the versions of what we are built with."""
+        response.headers[hdrs.SERVER] = self._settings.server_name
 
     async def _ping(self, _request: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
@@ -128,7 +134,7 @@ class SqlEndpoint:
 
     def _refusal(self, error: SqlEndpointError) -> web.Response:
         headers = {
-            "X-ClickHouse-Exception-Code": str(error.code),
+            EXCEPTION_CODE: str(error.code),
             "X-ClickHouse-Server-Display-Name": self._settings.server_name,
         }
         if isinstance(error, TooManyQueriesError):
@@ -143,9 +149,15 @@ class SqlEndpoint:
         account = self._users.authenticate(request.headers, request.query)
         traffic = self._settings.traffic
         writes = account.role is Role.ADMIN
-        sql = await read_request(
-            request, traffic.insert_body_bytes if writes else traffic.body_bytes
-        )
+        try:
+            async with asyncio.timeout(traffic.request_seconds):
+                sql = await read_request(
+                    request, traffic.insert_body_bytes if writes else traffic.body_bytes
+                )
+        except TimeoutError:
+            raise ClientTooSlowError(
+                f"the request did not arrive within {traffic.request_seconds:g} s"
+            ) from None
         if not sql.body.strip() and request.method == hdrs.METH_GET:
             return web.Response(text="Ok.\n")
         async with self._admission.place():
@@ -165,100 +177,50 @@ class SqlEndpoint:
         self, request: web.Request, sql: SqlRequest, query: RunningQuery
     ) -> web.StreamResponse:
         traffic = self._settings.traffic
-        held = traffic.wait_end_buffer_bytes if sql.wait_end else traffic.response_buffer_bytes
-        buffered = bytearray()
-        ended = False
-        while not ended and len(buffered) < held:
-            piece = await query.read(_PIECE)
-            buffered += piece
-            ended = not piece
-        if ended and query.error is not None:
+        response = ResultResponse(request, sql.compress, traffic.stalled_client_seconds)
+        limit = traffic.wait_end_buffer_bytes if sql.wait_end else traffic.response_buffer_bytes
+        held = bytearray()
+        while len(held) < limit:
+            piece = await self._read(sql, query, response)
+            if not piece:
+                break
+            held += piece
+        headers = {
+            **self._common_headers(sql, query.progress),
+            hdrs.CONTENT_TYPE: content_type(query.format),
+            "X-ClickHouse-Format": query.format,
+        }
+        if query.ended:
+            if query.error is None:
+                return await response.whole(bytes(held), headers)
+            if response.announced:
+                return await response.fail_before_result(query.error, headers)
             raise query.error
-        tag = "".join(secrets.choice(_TAG_LETTERS) for _ in range(16))
-        headers = self._headers(sql, query, tag)
-        packer = encoder(sql.compress)
-        if ended:
-            body = bytes(buffered)
-            if packer is not None:
-                body = await self._engine.compute(packer.encode, body) + packer.finish()
-            return web.Response(body=body, headers=headers)
-        response = web.StreamResponse(headers=headers)
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        await self._send(request, response, packer, bytes(buffered))
-        buffered.clear()
+        await response.begin(headers)
+        await response.send(bytes(held))
+        held.clear()
         while piece := await query.read(_PIECE):
-            await self._send(request, response, packer, piece)
+            await response.send(piece)
         if query.error is not None:
-            await self._send(request, response, packer, _exception_block(query.error, tag))
-            await self._write(request, response, packer.finish() if packer is not None else b"")
-            # No last chunk: a client that looks at nothing else must see that this is not whole.
-            self._abort(request)
-            return response
-        await self._write(request, response, packer.finish() if packer is not None else b"")
-        await response.write_eof()
-        return response
+            return await response.fail_in_result(query.error)
+        return await response.finish()
 
-    async def _send(
-        self, request: web.Request, response: web.StreamResponse, packer: Encoder | None,
-        piece: bytes,
-    ) -> None:  # fmt: skip
-        if packer is not None:
-            piece = await self._engine.compute(packer.encode, piece)
-        await self._write(request, response, piece)
-
-    async def _write(
-        self, request: web.Request, response: web.StreamResponse, piece: bytes
-    ) -> None:
-        if not piece:
-            return
-        patience = self._settings.traffic.stalled_client_seconds
+    async def _read(self, sql: SqlRequest, query: RunningQuery, response: ResultResponse) -> bytes:
+        """The next bytes of the result, with progress headers while there are none."""
+        if not sql.send_progress:
+            return await query.read(_PIECE)
+        reading = asyncio.ensure_future(query.read(_PIECE))
         try:
-            await asyncio.wait_for(response.write(piece), patience)
-        except TimeoutError:
-            self._abort(request)
-            raise ClientTooSlowError(f"the client read nothing for {patience:g} s") from None
-
-    def _abort(self, request: web.Request) -> None:
-        if request.transport is not None:
-            request.transport.close()
-
-    def _headers(self, sql: SqlRequest, query: RunningQuery, tag: str) -> dict[str, str]:
-        headers = self._common_headers(sql, query.progress)
-        headers[hdrs.CONTENT_TYPE] = content_type(query.format)
-        headers["X-ClickHouse-Format"] = query.format
-        headers["X-ClickHouse-Exception-Tag"] = tag
-        if sql.send_progress:
-            headers["X-ClickHouse-Progress"] = _counts(query.progress)
-        if sql.compress:
-            headers[hdrs.CONTENT_ENCODING] = sql.compress
-        return headers
+            while not (await asyncio.wait([reading], timeout=sql.progress_interval))[0]:
+                response.announce(query.progress)
+            return reading.result()
+        finally:
+            reading.cancel()
 
     def _common_headers(self, sql: SqlRequest, progress: Progress) -> dict[str, str]:
         return {
             "X-ClickHouse-Server-Display-Name": self._settings.server_name,
             "X-ClickHouse-Query-Id": sql.query_id,
             "X-ClickHouse-Timezone": self._engine.timezone,
-            "X-ClickHouse-Summary": _counts(progress),
+            SUMMARY: counts(progress),
         }
-
-
-def _counts(progress: Progress) -> str:
-    """The value of X-ClickHouse-Summary and X-ClickHouse-Progress: counts, as strings."""
-    names = (
-        "read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read",
-        "result_rows", "result_bytes", "elapsed_ns",
-    )  # fmt: skip
-    counts = {name: str(progress.get(name, 0)) for name in names}
-    return json.dumps(counts, separators=(",", ":"))
-
-
-def _exception_block(error: SqlEndpointError, tag: str) -> bytes:
-    """The end of a result that failed, as ClickHouse 25.11 and newer writes it."""
-    message = error.text().strip().encode()
-    return b"\r\n__exception__\r\n%b\r\n%b\n%d %b\r\n__exception__\r\n" % (
-        tag.encode(),
-        message,
-        len(message) + 1,
-        tag.encode(),
-    )

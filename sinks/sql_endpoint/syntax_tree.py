@@ -105,18 +105,23 @@ ORDINARY_FUNCTION_KINDS: frozenset[str | None] = frozenset(
 _DATA = frozenset({("Literal", "value"), ("SetQuery", "changes"), ("EnumDataType", "values")})
 
 
+_PLAIN_LITERAL = frozenset({"type", "value"})
+
+
 def children_of(node: Node) -> Iterator[tuple[str, Node]]:
-    """The direct children of a node with the key that holds each."""
+    """The direct children of a node with the key that holds each.
+
+    Plain literals are left out: they have nothing to check, and an IN list has thousands.
+    """
     kind = node.get("type")
     for key, value in node.items():
         if (kind, key) in _DATA:
             continue
-        if isinstance(value, dict):
-            yield key, value
-        elif isinstance(value, list):
-            for item in value:
-                if isinstance(item, dict):
-                    yield key, item
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, dict) and not (
+                item.get("type") == "Literal" and item.keys() == _PLAIN_LITERAL
+            ):
+                yield key, item
 
 
 def walk(root: Node) -> Iterator[tuple[Node, Node | None, str]]:
