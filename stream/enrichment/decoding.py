@@ -1,0 +1,190 @@
+"""From the payload of a RAW message to decoded lines, and what had to be refused.
+
+The quick way looks at a batch as a whole; only when something in it is wrong are its lines read
+one by one, so that a bad line never takes a good one with it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from stream.contract.batch import MAXIMUM_LINES, MAXIMUM_RAW_BYTES, BatchIdentity
+from stream.contract.errors import ContractError
+from stream.contract.timestamps import parse_timestamp
+from stream.enrichment.lines import GUARDED_LINES, Line, guard_attributes
+
+_SECOND = 1_000_000
+
+
+class Refused(NamedTuple):
+    """One line that can't be used."""
+
+    seq: int | None
+    """Its place, where the batch's headers give it one."""
+    line_number: int
+    """Place in the message, from 0."""
+    reason: str
+    detail: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """Usable lines of one message that follow each other; the lists are parallel."""
+
+    identity: BatchIdentity
+    """Of just these lines."""
+    node: str
+    """The node's name, not escaped."""
+    offset: int
+    """Place of the message in the log."""
+    first_line: int
+    """Place of the first of these lines in the message."""
+    lines: list[bytes]
+    events: list[Any]
+    seconds: list[int]
+    """Whole seconds since the epoch of each event's time."""
+
+    def part(self, first_seq: int, last_seq: int) -> "Batch":
+        """The lines from one seq to another, both included, as a batch of their own."""
+        start = first_seq - self.identity.first_seq
+        end = last_seq - self.identity.first_seq + 1
+        if start == 0 and end == self.identity.count:
+            return self
+        return Batch(
+            replace(self.identity, first_seq=first_seq, count=end - start),
+            self.node,
+            self.offset,
+            self.first_line + start,
+            self.lines[start:end],
+            self.events[start:end],
+            self.seconds[start:end],
+        )
+
+
+class Decoded(NamedTuple):
+    """A message: its usable lines (in one piece when no line is bad), and the bad ones."""
+
+    batches: list[Batch]
+    refused: list[Refused]
+
+
+class _Reader(NamedTuple):
+    decoder: msgspec.json.Decoder[Any]
+    guards: Callable[[Any], Any]
+    unset: Any
+
+
+def _reader(kind: str) -> _Reader:
+    attributes = guard_attributes(kind)
+    return _Reader(
+        msgspec.json.Decoder(GUARDED_LINES[kind]),
+        attrgetter(*attributes),
+        (UNSET,) * len(attributes),
+    )
+
+
+_READERS: Final = {kind: _reader(kind) for kind in GUARDED_LINES}
+_seconds_of: dict[str, int] = {}
+"""Whole seconds by the first 20 characters of a time; cleared when it grows."""
+_SECONDS_BOUND: Final = 20_000
+
+
+def second_of(ts: str) -> int:
+    """Seconds since the epoch of a time on the wire, checked in full.
+
+    Raises :class:`~stream.contract.errors.TimestampError` for any other form.
+    """
+    known = _seconds_of.get(ts[:20])
+    if known is None or ts[26:] != "Z" or not ts[20:26].isdigit() or not ts.isascii():
+        known = parse_timestamp(ts) // _SECOND
+        if len(_seconds_of) >= _SECONDS_BOUND:
+            _seconds_of.clear()
+        _seconds_of[ts[:20]] = known
+    return known
+
+
+def decode_message(identity: BatchIdentity, offset: int, payload: bytes, node: str) -> Decoded:
+    """Decode a message of one kind; ``node`` is the name that the subject gives, not escaped.
+
+    Raises :class:`ContractError` when the message as a whole can't be used.
+    """
+    if len(payload) > MAXIMUM_RAW_BYTES:
+        raise ContractError(f"{len(payload)} bytes; a batch has at most {MAXIMUM_RAW_BYTES}")
+    lines = payload.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if len(lines) != identity.count:
+        raise ContractError(f"{len(lines)} lines where the header announces {identity.count}")
+    if len(lines) > MAXIMUM_LINES:
+        raise ContractError(f"{len(lines)} lines; a batch has at most {MAXIMUM_LINES}")
+    whole = _decode_whole(identity, offset, payload, lines, node)
+    return _decode_each(identity, offset, lines, node) if whole is None else Decoded([whole], [])
+
+
+def _decode_whole(
+    identity: BatchIdentity, offset: int, payload: bytes, lines: list[bytes], node: str
+) -> Batch | None:
+    """The batch, if nothing at all is wrong with it."""
+    decoder, guards, unset = _READERS[identity.kind]
+    try:
+        events = decoder.decode_lines(payload)
+        seconds = [second_of(event.ts) for event in events]
+    except (msgspec.DecodeError, ContractError, UnicodeDecodeError):
+        return None
+    sound = (
+        len(events) == len(lines)
+        and [event.seq for event in events]
+        == list(range(identity.first_seq, identity.first_seq + identity.count))
+        and {event.boot for event in events} == {identity.boot}
+        and {event.node for event in events} == {node}
+        and all(map(unset.__eq__, map(guards, events)))
+        and {line[-1:] for line in lines} == {b"}"}
+    )
+    return Batch(identity, node, offset, 0, lines, events, seconds) if sound else None
+
+
+def _decode_each(identity: BatchIdentity, offset: int, lines: list[bytes], node: str) -> Decoded:
+    """Line by line: what is wrong is refused, the rest comes in as few pieces as possible."""
+    found = Decoded([], [])
+    current: Batch | None = None
+    for number, line in enumerate(lines):
+        seq = identity.first_seq + number
+        stripped = line.strip()
+        try:
+            event = _checked(stripped, identity, seq, node)
+            second = second_of(event.ts)
+        except ContractError as error:
+            found.refused.append(Refused(seq, number, "bad_line", str(error), line))
+            current = None
+            continue
+        if current is None:
+            place = replace(identity, first_seq=seq, count=0)
+            current = Batch(place, node, offset, number, [], [], [])
+            found.batches.append(current)
+        current.lines.append(stripped)
+        current.events.append(event)
+        current.seconds.append(second)
+        current.identity = replace(current.identity, count=len(current.lines))
+    return found
+
+
+def _checked(line: bytes, identity: BatchIdentity, seq: int, node: str) -> Line:
+    decoder, guards, unset = _READERS[identity.kind]
+    try:
+        event: Line = decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ContractError(f"not an event of kind {identity.kind}: {error}") from None
+    if event.seq != seq:
+        raise ContractError(f"seq {event.seq} where the batch's headers give {seq}")
+    if event.boot != identity.boot:
+        raise ContractError(f"boot {event.boot!r} in a batch of boot {identity.boot!r}")
+    if event.node != node:
+        raise ContractError(f"node {event.node!r} on the subject of {node!r}")
+    if guards(event) != unset:
+        raise ContractError("it has a field that only a worker adds")
+    return event
