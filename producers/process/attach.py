@@ -1,5 +1,6 @@
 """Starts the loader and takes over what it attached."""
 
+import logging
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from producers.process.proc_files import uses_cgroup_v1
 from producers.process.ring import Counters, RingBuffer
 from producers.process.settings import ProcessSettings
 
+_LOG = logging.getLogger(__name__)
 _FOLDER: Final = Path(__file__).parent
 _REPLY_LIMIT: Final = 65536
 _LOADER_SECONDS: Final = 120.0
@@ -110,14 +112,21 @@ def _run_loader(interpreter: str, request: dict[str, Any]) -> tuple[dict[str, An
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
+        message = b""
+        descriptors: list[int] = []
         try:
             ours.settimeout(_LOADER_SECONDS)
             ours.send(msgspec.json.encode(request))
             message, descriptors, _, _ = socket.recv_fds(ours, _REPLY_LIMIT, 16)
-        except OSError as error:
-            loader.kill()
-            raise AttachError(f"the loader ({interpreter}) did not answer: {error}") from error
+        except TimeoutError:
+            raise AttachError(
+                f"the loader ({interpreter}) did not answer within {_LOADER_SECONDS:.0f} s"
+            ) from None
+        except ConnectionError:
+            _LOG.debug("the loader closed its end")
         finally:
+            if not message:
+                loader.kill()
             loader.wait()
     if not message:
         raise AttachError(f"the loader ({interpreter}) ended with status {loader.returncode}")

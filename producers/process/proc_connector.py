@@ -86,6 +86,7 @@ class ConnectorSource:
         self._clock = clock
         self._groups: dict[int, _Group] = {}
         self._socket = _subscribe()
+        self.use_receive_buffer(_RECEIVE_BYTES)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._host_name = os.uname().nodename
@@ -122,6 +123,11 @@ class ConnectorSource:
             "connector_overflows_total": self._overflows,
             "execs_not_found_total": self._unseen_execs,
         }
+
+    def use_receive_buffer(self, size: int) -> None:
+        """Let the kernel hold so many bytes of messages for us, or as few as it allows."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
 
     def _drain(self) -> bool:
         """Handle what has come, up to a limit; whether there may be more."""
@@ -279,8 +285,6 @@ def _subscribe() -> socket.socket:
         )
     connection = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_CONNECTOR)
     try:
-        with contextlib.suppress(OSError):
-            connection.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
         connection.bind((0, _CN_IDX_PROC))
         operation = struct.pack("=I", _LISTEN)
         message = _CONNECTOR_HEAD.pack(_CN_IDX_PROC, _CN_VAL_PROC, 0, 0, len(operation), 0)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,8 +49,6 @@ def test_a_living_process_has_a_name_and_a_dead_one_has_none() -> None:
 
 
 def test_the_boot_clock_is_the_wall_clock_plus_a_distance() -> None:
-    import time
-
     clock = BootClock()
     now = clock.microseconds(BootClock.now())
     assert abs(now - time.time_ns() // 1000) < 5_000

@@ -1,11 +1,13 @@
 """Decoding of what the kernel wrote, and of what it did not."""
 
+import os
 import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.base.path_text import path_bytes
 from producers.process.errors import RecordError
 from producers.process.record import EXEC, EXIT, RecordDecoder, split_arguments
 
@@ -44,8 +46,6 @@ def test_roots_are_a_slash() -> None:
 
 @given(st.integers(0, 255), st.integers(1, 126), st.booleans())
 def test_the_status_is_read_as_wait_defines_it(code: int, signal: int, core: bool) -> None:
-    import os
-
     decoder = RecordDecoder()
     by_code = decoder.decode(write(action=EXIT, status=code << 8))
     assert (by_code.exit_code, by_code.signal, by_code.core_dumped) == (code, None, False)
@@ -81,8 +81,6 @@ def test_arguments_keep_empty_ones_and_survive_truncation() -> None:
 
 @given(st.lists(st.binary(max_size=20).filter(lambda each: b"\0" not in each), min_size=1))
 def test_any_bytes_become_as_many_texts_that_tell_them_apart(arguments: list[bytes]) -> None:
-    from producers.base.path_text import path_bytes
-
     texts = split_arguments(b"".join(each + b"\0" for each in arguments))
     assert [path_bytes(text) for text in texts] == arguments
     for text in texts:
