@@ -116,7 +116,10 @@ class Lifecycle:
                 fresh = self.sampler.peek(path)
                 self._unfollow(path)
                 self.follow(path)
-                if fresh and path not in self._of_path:
+                if path in self._of_path:
+                    # The runtime's helper made way for the container's program.
+                    self.sampler.peek(path)
+                elif fresh:
                     self.sampler.ended(path)
         if self.inotify is not None and self.inotify.descriptor in ready:
             for event in self.inotify.read():

@@ -140,9 +140,15 @@ class Sampler:
         self._emit([self._event(each, format_timestamp(now))])
 
     def peek(self, path: str) -> bool:
-        """Read a young cgroup without emitting, so that a sudden end leaves figures."""
+        """Read a young container without emitting, so that a sudden end leaves figures; its
+        pod's network namespace is opened while a process shows it."""
         each = self.tracked.get(path)
-        return each is not None and self._read(each, self._clock.now())
+        if each is None or not self._read(each, self._clock.now()):
+            return False
+        pod = self.tracked.get(path.rpartition("/")[0])
+        if pod is not None:
+            self._complete_pods([pod])
+        return True
 
     def processes_of(self, path: str) -> list[int]:
         """The processes in a container now; remembered for its pod's network namespace."""
