@@ -42,7 +42,12 @@ class EventSink(Protocol):
 
 
 class Observer(Protocol):
-    """One source of events on a node. It runs its own threads and blocks nobody."""
+    """One source of events on a node. It runs its own threads and blocks nobody.
+
+    It may have one more attribute, read once :meth:`start` has returned: ``bridged``, True if it
+    also hands over what happened while no producer ran (from a pinned ring buffer, or by comparing
+    with a saved state). Without it the time between two lives is published as a loss.
+    """
 
     kinds: tuple[str, ...]
     """The kinds of events that it emits."""

@@ -222,7 +222,9 @@ class PullSubscription:
                 self.problem = str(error)
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), self._heartbeat)
+                # Not wait_for: before 3.12 it swallows a cancellation that comes with a wake-up.
+                async with asyncio.timeout(self._heartbeat):
+                    await self._wake.wait()
             except TimeoutError:
                 self._check_heartbeat()
 
