@@ -90,8 +90,8 @@ class FanotifyEmitter(EventEmitter):
             os.close(fanotify.open_handle(mount, handle))
         except OSError as error:
             raise KernelWatchError(
-                f"fanotify can't find folders again in {os.fsdecode(self._root)}: {error.strerror}; "
-                "it needs the capability CAP_DAC_READ_SEARCH"
+                f"fanotify can't find folders again in {os.fsdecode(self._root)}: "
+                f"{error.strerror}; it needs the capability CAP_DAC_READ_SEARCH"
             ) from None
         finally:
             os.close(mount)

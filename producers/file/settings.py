@@ -49,7 +49,7 @@ DEFAULT_SNAPSHOT_INCLUDE: Final = (
 )
 
 
-class FileSettings(Struct, frozen=True, kw_only=True):
+class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to watch, what to leave out, and how patient to be.
 
     A pattern without ``/`` is compared with names at any depth; one with ``/`` with the path

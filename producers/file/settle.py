@@ -155,7 +155,7 @@ class Settler:
         if change.moved_from:
             known = self._state.get(change.moved_from)
             if known is not None and known.inode == inode:
-                left = self._left(change.moved_from, inode, disk)
+                left = self._left(change.moved_from, disk)
                 return (change.moved_from, known) if left else None
         for path, known in self._state.with_inode(inode):
             if (
@@ -163,17 +163,17 @@ class Settler:
                 and known.size == look.stat.st_size
                 and known.mtime_ns == look.stat.st_mtime_ns
                 and path.startswith(disk.root + b"/")
-                and self._left(path, inode, disk)
+                and self._left(path, disk)
             ):
                 return path, known
         return None
 
-    def _left(self, path: bytes, inode: int, disk: Disk) -> bool:
+    def _left(self, path: bytes, disk: Disk) -> bool:
+        """Whether nothing is there. A path that an editor filled again goes on: it was modified."""
         try:
-            there = disk.stat(relative(path, disk.root))
+            return disk.stat(relative(path, disk.root)) is None
         except OSError:
             return False
-        return there is None or there.st_ino != inode
 
     def _touch_links(self, path: bytes, new: Row, now_us: int) -> None:
         """Another name of the same file changed with it, and the kernel told only of one."""

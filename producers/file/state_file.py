@@ -12,20 +12,11 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class HistoricLoss:
-    """A time of which the events in between are not known."""
-
-    reason: str
-    first_us: int | None
-    last_us: int
-    detail: str
-
-
-@dataclass(slots=True)
 class History:
     """What the saved state tells of the last life of this producer."""
 
-    losses: list[HistoricLoss] = field(default_factory=list)
+    damage: str = ""
+    """Why an earlier state was set aside; empty when it was not."""
     doubtful_ends: list[bytes] = field(default_factory=list)
     """Paths whose end was reported so shortly before a crash that it may not have left."""
 
@@ -50,20 +41,11 @@ def open_state(path: Path, now_us: int, repeat_window_us: int) -> tuple[State, H
                 path.with_name(path.name + suffix).unlink()
         path.replace(path.with_name(path.name + ".damaged"))
         state = State(path)
-        history.losses.append(HistoricLoss("state_damaged", None, now_us, str(error)))
+        history.damage = str(error)
         return state, history
     alive_us = state.meta("alive_us")
-    if alive_us is not None:
-        if not state.meta("is_clean"):
-            history.doubtful_ends = state.forget_since(alive_us - repeat_window_us)
-        history.losses.append(
-            HistoricLoss(
-                "producer_down",
-                alive_us,
-                now_us,
-                "a scan reports the differences; what happened in between is not known",
-            )
-        )
+    if alive_us is not None and not state.meta("is_clean"):
+        history.doubtful_ends = state.forget_since(alive_us - repeat_window_us)
     state.set_meta("is_clean", 0)
     state.set_meta("alive_us", now_us)
     state.commit(0)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -122,13 +122,13 @@ def on_disk(root: Path, limit: int = 64 * 1024) -> dict[bytes, tuple[int | None,
         for name in names:
             if name.startswith(MARKER.encode()):
                 continue
-            path = folder + b"/" + name
-            size = os.lstat(path).st_size
-            if os.path.islink(path) or size > limit:
-                state[path] = (size, "")
+            path = Path(os.fsdecode(folder + b"/" + name))
+            size = path.lstat().st_size
+            if path.is_symlink() or size > limit:
+                state[os.fsencode(path)] = (size, "")
             else:
-                with open(path, "rb") as file:
-                    state[path] = (size, f"blake2b:{content_hash(file.read()).hex()}")
+                text = f"blake2b:{content_hash(path.read_bytes()).hex()}"
+                state[os.fsencode(path)] = (size, text)
     return state
 
 
@@ -182,9 +182,13 @@ def start(tmp_path: Path, root: Path, method: str) -> Iterator[Start]:
     """Start an observer of ``root``; a second one of the same test uses the same saved state."""
     running: list[Watched] = []
 
-    def start_observer(**settings: Any) -> Watched:
+    def start_observer(
+        data_folder: Path | None = None, own_folders: Sequence[Path] = (), **settings: Any
+    ) -> Watched:
         chosen = {"roots": (str(root),), "method": method, **FAST, **settings}
-        observer = FileObserver(FileSettings(**chosen), tmp_path / "data")
+        observer = FileObserver(
+            FileSettings(**chosen), data_folder or tmp_path / "data", own_folders=own_folders
+        )
         watched = Watched(observer, Recorder(), root)
         observer.start(watched.sink)
         running.append(watched)
@@ -193,3 +197,9 @@ def start(tmp_path: Path, root: Path, method: str) -> Iterator[Start]:
     yield start_observer
     for each in running:
         each.observer.stop()
+
+
+@pytest.fixture(name="on_disk")
+def _on_disk() -> Callable[..., dict[bytes, tuple[int | None, str]]]:
+    """What the disk holds, in the form of :meth:`Recorder.final_state`."""
+    return on_disk
