@@ -22,7 +22,7 @@ class PartitionAssignor(FaustPartitionAssignor):  # type: ignore[misc]
             actives.setdefault(tp.topic, []).append(tp.partition)
         self._assignment = ClientAssignment(actives=actives, standbys={})
         self._active_tps = self._assignment.active_tps
-        self._standby_tps = set()
+        self._standby_tps: set[TP] = set()
         self._topic_groups = dict.fromkeys(topics, 0)
         places: dict[str, dict[str, list[int]]] = {}
         for member, partitions in view.assignment.items():

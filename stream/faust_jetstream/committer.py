@@ -13,6 +13,8 @@ from .partition import Cut, Partition
 
 logger = logging.getLogger(__name__)
 
+_NO_ANSWER: tuple[type[Exception], ...] = (NoAnswerError, *UNANSWERED)
+
 _REFUSED = frozenset({10071, 10176})
 """Wrong last sequence; incomplete batch. After a lost answer both can mean "committed"."""
 
@@ -79,7 +81,7 @@ class Committer:
                 if error.err_code not in _REFUSED and not is_transient(error):
                     raise
                 logger.info("commit %d of partition %d: %s", cut.number, partition.number, error)
-            except (NoAnswerError, *UNANSWERED) as error:
+            except _NO_ANSWER as error:
                 logger.info("commit %d of partition %d: %r", cut.number, partition.number, error)
             self.retries += 1
             sequence = await self._what_happened(partition, cut)

@@ -18,12 +18,11 @@ logger = logging.getLogger(__name__)
 
 API = "$JS.API."
 
-UNANSWERED: tuple[type[BaseException], ...] = (
-    nats.errors.Error,
-    asyncio.TimeoutError,
-    OSError,
-)
+UNANSWERED: tuple[type[Exception], ...] = (nats.errors.Error, TimeoutError, OSError)
 """What a request raises when no answer came: it may have happened, or not."""
+
+FAILED: tuple[type[Exception], ...] = (ApiError, *UNANSWERED)
+"""What a request raises: refused, or not answered."""
 
 _TRANSIENT = frozenset({10002, 10008, 10023, 10028, 10047, 10077, 10118})
 
@@ -123,7 +122,7 @@ class Connection:
         while True:
             try:
                 return await self.api(subject, body)
-            except (ApiError, *UNANSWERED) as error:
+            except FAILED as error:
                 if not is_transient(error) or self._client is None:
                     raise
                 logger.warning("no answer to %s, asking again: %r", subject, error)

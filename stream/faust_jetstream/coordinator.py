@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mode import Service
 
-from .connection import UNANSWERED
-from .errors import ApiError, FencedError, JetStreamTransportError
+from .connection import FAILED, UNANSWERED
+from .errors import FencedError, JetStreamTransportError
 from .membership import Membership, View
 from .ownership import SupersededError
 from .tasks import wait_event
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REBALANCE_END_TIMEOUT = 30.0
+_ACQUIRE_ERRORS: tuple[type[Exception], ...] = (JetStreamTransportError, *UNANSWERED)
 
 
 class Coordinator(Service):  # type: ignore[misc]
@@ -104,7 +105,7 @@ class Coordinator(Service):  # type: ignore[misc]
             await self._rebalance(target, view)
         except (SupersededError, FencedError) as error:
             logger.info("rebalancing again: %s", error)
-        except (ApiError, *UNANSWERED) as error:
+        except FAILED as error:
             logger.warning("rebalancing again: %r", error)
             await asyncio.sleep(self.context.settings.retry_wait)
         self._changed.set()
@@ -138,7 +139,7 @@ class Coordinator(Service):  # type: ignore[misc]
             try:
                 await self.context.engine.acquire(partition, view.generation)
                 self.held.add(partition)
-            except (JetStreamTransportError, *UNANSWERED) as error:
+            except _ACQUIRE_ERRORS as error:
                 failed = error
         self._announce(set(self.held))
         await consumer.assigned(self.held, view)

@@ -57,7 +57,10 @@ class Engine:
         for topic in shared:
             if topic.bound:
                 await self.context.topics.check_bound(self.connection, topic)
-        common = {"replicas": self.settings.replicas, "storage": self.settings.storage}
+        common: dict[str, Any] = {
+            "replicas": self.settings.replicas,
+            "storage": self.settings.storage,
+        }
         group = self.names.group_stream()
         if group not in self._prepared:
             await ensure_stream(self.connection, self._group_config(group), ("allow_msg_ttl",))

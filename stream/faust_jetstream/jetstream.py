@@ -196,7 +196,7 @@ class JetStream:
         await self.engine.prepare([self.topics.known[name] for name in topics])
         self.subscribed = set(topics)
 
-    # -- for the transport's other modules ----------------------------------------------------------
+    # -- for the transport's other modules ----------------------------------------------------
 
     @property
     def tables(self) -> dict[str, Table]:

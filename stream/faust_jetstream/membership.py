@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from .assignment import assign
-from .connection import UNANSWERED, Connection, is_transient, parse_reply
+from .connection import FAILED, Connection, is_transient, parse_reply
 from .errors import ApiError, DuplicateMemberError
 from .names import Names, token
 from .reader import Reader
@@ -237,16 +237,18 @@ class Membership:
         self, subject: str, value: dict[str, Any], expected: int | None = None
     ) -> int | None:
         """Write a record; None if it was refused (the expected one has changed) or unanswered."""
-        assert self._connection is not None
+        connection = self._connection
+        if connection is None:
+            return None
         headers = {"Nats-TTL": f"{max(int(self.settings.lease * 20), 60)}s"}
         if expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         try:
-            answer = await self._connection.client.request(
+            answer = await connection.client.request(
                 subject, orjson.dumps(value), timeout=2, headers=headers
             )
             return int(parse_reply(answer.data, subject)["seq"])
-        except (ApiError, *UNANSWERED) as error:
+        except FAILED as error:
             refused = isinstance(error, ApiError) and error.err_code == _WRONG_LAST_SEQUENCE
             if not refused and not is_transient(error):
                 raise
@@ -300,9 +302,11 @@ class Membership:
     async def _assign(self, live: dict[str, dict[str, Any]], now: float) -> None:
         subject = f"{self._root}.assignment"
         record = self._records.get(subject)
-        before = record.value if record else {"generation": int(time.time()), "members": {}}
+        before: dict[str, Any] = {"generation": int(time.time()), "members": {}}
+        if record:
+            before = record.value
         partitions = max(value["partitions"] for value in live.values())
-        count = sum(len(own) for own in before["members"].values())
+        count = sum(map(len, before["members"].values()))
         if set(live) == set(before["members"]) and count == partitions:
             return
         value = {

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .connection import UNANSWERED, Connection
+from .connection import FAILED, Connection
 from .errors import ApiError, ConfigurationError, NotAssignedError, StreamMismatchError
 from .names import Names
 from .reader import Reader
@@ -195,7 +195,7 @@ class OutboxCleaner:
             await asyncio.sleep(interval)
             try:
                 await self.clean()
-            except (ApiError, *UNANSWERED) as error:
+            except FAILED as error:
                 logger.warning("outboxes not cleaned, trying again: %r", error)
 
     async def clean(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .connection import UNANSWERED, Connection, is_transient, parse_reply
+from .connection import FAILED, Connection, is_transient, parse_reply
 from .errors import ApiError, FencedError, JetStreamTransportError
 from .names import Names, key_from_token
 from .partition import Partition
@@ -104,7 +104,7 @@ async def fence(
         try:
             answer = await connection.client.request(subject, payload, timeout=3, headers=headers)
             return int(parse_reply(answer.data, subject)["seq"]), epoch
-        except (ApiError, *UNANSWERED) as error:
+        except FAILED as error:
             # Refused because somebody else fenced, or not answered: the record tells.
             if isinstance(error, ApiError) and error.err_code != 10071 and not is_transient(error):
                 raise
@@ -123,8 +123,8 @@ async def load(
 
     Everything is read through one consumer until the fence itself has been read, so that a
     replica that lags can only make it slower, never make it miss something. Returns the
-    outbox messages found: sequence, time stored (ns) and target subject. Raises :exc:`FencedError` if another
-    worker has fenced meanwhile.
+    outbox messages found: sequence, time stored (ns) and target subject. Raises
+    :exc:`FencedError` if another worker has fenced meanwhile.
     """
     root = names.state_root(partition.number)
     data = asyncio.Event()

@@ -13,6 +13,7 @@ from faust.types import TP, RecordMetadata
 
 from .connection import Connection
 from .errors import ConfigurationError
+from .tasks import wait_event
 
 if TYPE_CHECKING:
     from .jetstream import JetStream
@@ -24,13 +25,12 @@ class _Buffer(ProducerBuffer):  # type: ignore[misc]
     producer: "Producer"
 
     async def wait_until_ebb(self) -> None:
-        publisher = self.producer.context.sends
-        while publisher.full:
-            await asyncio.sleep(0.01)
+        await self.producer.context.sends.wait_for_room()
 
     async def flush(self) -> None:
         while self.size:
-            await asyncio.sleep(0.001)
+            self.message_sent.clear()
+            await wait_event(self.message_sent, 0.1)
 
 
 class Producer(FaustProducer):  # type: ignore[misc]

@@ -122,10 +122,14 @@ class Publisher:
         Raises :exc:`ConfigurationError` for a subject or header that cannot be sent. Whether
         the stream took the message is told by :meth:`flush`.
         """
+        await self.wait_for_room()
+        self._send(subject, payload, headers, msg_id, None)
+
+    async def wait_for_room(self) -> None:
+        """Wait while the window, or the socket's buffer, is full."""
         while self.full or self.connection.congested:
             self._room.clear()
             await wait_event(self._room, 0.5)
-        self._send(subject, payload, headers, msg_id, None)
 
     def publish_nowait(
         self,

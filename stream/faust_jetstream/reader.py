@@ -16,8 +16,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from .connection import API, UNANSWERED, Connection, is_transient
-from .errors import ApiError
+from .connection import API, FAILED, UNANSWERED, Connection, is_transient
 from .tasks import stop_task, wait_event
 
 logger = logging.getLogger(__name__)
@@ -132,7 +131,7 @@ class Reader:
                     wait = self.connection.settings.retry_wait
                 self._pull()
                 await self._pause()
-            except (ApiError, *UNANSWERED) as error:
+            except FAILED as error:
                 if not is_transient(error):
                     self.error = error
                     self._wake()

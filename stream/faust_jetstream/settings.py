@@ -54,6 +54,10 @@ class JetStreamSettings:
     tls_hostname: str | None = None
     """Name the server's certificate must carry. Default: the name in the URL."""
 
+    inbox_prefix: str = "_INBOX"
+    """First token of the subjects this worker gets replies on. Default ``_INBOX``; give each
+    user one of its own where the server's permissions tell them apart."""
+
     connect_timeout: float = 2.0
     """Seconds for one connection attempt. Default 2: a dead server costs no more than that."""
 
@@ -88,7 +92,7 @@ class JetStreamSettings:
     made by the way (repartition, reply) must not fill a disk unasked. They refuse when full."""
 
     duplicate_window: float = 120.0
-    """Seconds in which a stream refuses a repeated ``Nats-Msg-Id``. Default 120, as the server's."""
+    """Seconds in which a topic's stream refuses a repeated ``Nats-Msg-Id``. Default 120."""
 
     tombstone_ttl: float = 300.0
     """Seconds a deleted key's marker stays in the state stream. Default 300: any reader that
@@ -201,6 +205,7 @@ class JetStreamSettings:
         """Return the keyword arguments for :func:`nats.connect` that these settings mean."""
         options: dict[str, Any] = {
             "servers": list(self.servers),
+            "inbox_prefix": self.inbox_prefix,
             "connect_timeout": self.connect_timeout,
             "reconnect_time_wait": self.reconnect_wait,
             "max_reconnect_attempts": -1,

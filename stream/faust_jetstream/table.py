@@ -1,7 +1,7 @@
 """Tables whose state is kept per partition and written by the partition's commit."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from faust.stores.base import Store
 from faust.streams import current_event
@@ -90,7 +90,7 @@ class PartitionTable(dict[Any, Any]):
             for key, value in pairs:
                 self[key] = value
 
-    def __ior__(self, other: Any) -> "PartitionTable":  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> "PartitionTable":  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -185,6 +185,7 @@ class Table(FaustTable):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         self.parts: dict[int, PartitionTable] = {}
+        self._data: _TableStore | None = None
         self._codec = codec
         self._key_codec = key_codec
         super().__init__(app, **kwargs)
@@ -227,7 +228,7 @@ class Table(FaustTable):  # type: ignore[misc]
             self._data = _TableStore(
                 "memory://", self.app, self, table_name=self.name, loop=self.loop
             )
-        return cast("_TableStore", self._data)
+        return self._data
 
     def new_part(self, partition: "Partition") -> PartitionTable:
         """Return an empty part, for a partition that is being taken over."""
