@@ -35,6 +35,7 @@ class Server:
         self.port = free_port()
         self.http = free_port()
         self.extra = extra
+        self.jetstream = ""
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -52,7 +53,8 @@ class Server:
             f"server_name: {self.name}\n"
             f"listen: 127.0.0.1:{self.port}\n"
             f"http: 127.0.0.1:{self.http}\n"
-            f'jetstream {{ store_dir: "{self.folder / self.name}", max_file: 8G, max_mem: 1G }}\n'
+            f'jetstream {{ store_dir: "{self.folder / self.name}", max_file: 8G, max_mem: 1G\n'
+            f"{self.jetstream} }}\n"
             f"{self.extra}\n"
         )
         with self.log.open("ab") as log:

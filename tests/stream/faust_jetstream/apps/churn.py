@@ -20,7 +20,7 @@ settings = JetStreamSettings(
     lease=float(os.environ.get("LEASE", "3")),
     heartbeat=float(os.environ.get("LEASE", "3")) / 5,
     revoke_timeout=2.0,
-    commit_interval=0.2,
+    commit_interval=float(os.environ.get("COMMIT_INTERVAL", "0.2")),
     commit_messages=int(os.environ.get("COMMIT_MESSAGES", "500")),
 )
 app = create_app("churn", settings=settings)
