@@ -75,6 +75,7 @@ class SqlEndpoint:
             access_log=None,
             logger=_silent,
             handler_cancellation=True,
+            auto_decompress=False,  # it would expand a body without a bound
             shutdown_timeout=self._settings.traffic.drain_seconds,
             max_line_size=_REQUEST_LINE_BYTES,
             max_field_size=64 * 1024,
