@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from stream.broker.credentials import ENVIRONMENT as CREDENTIALS
 from stream.broker.permissions import Role
@@ -106,7 +105,8 @@ class _Builder:
             environment=self._environment(
                 {
                     "SINK_HEALTH_PORT": self.ports.sink,
-                    "STORE_PATH": self.folder.store,
+                    # chDB keeps files beside its folder, too.
+                    "STORE_PATH": self.folder.store / "clickhouse",
                     "SQL_PORT": self.ports.sql,
                 },
                 Role.SINK,
@@ -117,8 +117,6 @@ class _Builder:
         )
 
     def producer(self, name: str) -> Part:
-        state = self.folder.producers / name
-        state.mkdir(mode=0o700, exist_ok=True)
         port = int(getattr(self.ports, name))
         watched = [str(path) for path in self.options.watch]
         return Part(
@@ -127,10 +125,10 @@ class _Builder:
             environment=self._environment(
                 {
                     "PRODUCER_HEALTH_PORT": port,
-                    "PRODUCER_DATA": state,
                     "PRODUCER_NODE": self.options.node,
+                    "SPOOL_FOLDER": self.folder.producers,
+                    "DATA": self.folder.root,
                     "FILE_ROOTS": watched,
-                    "FILE_EXCLUDE_FOLDERS": [str(self.folder.root)],
                     "HOSTPATH_ROOTS": watched,
                 },
                 Role.PRODUCER,
@@ -161,8 +159,3 @@ class _Builder:
             text = json.dumps(value) if isinstance(value, list) else str(value)
             environment[f"TENWATCH_{name}"] = text
         return environment
-
-
-def readable_by_parts(path: Path) -> Path:
-    """An absolute path, since the parts run in ``/``."""
-    return path.expanduser().resolve()
