@@ -120,8 +120,11 @@ class PullSubscription:
         self._acks: list[bytes] = []
         self.problem = ""
         """Why nothing is delivered; empty when all is well."""
-        connection.on_lost(self._lost)
-        connection.on_connected(self._connected)
+
+    @property
+    def consumer(self) -> str:
+        """The consumer's name."""
+        return self._consumer
 
     @property
     def held(self) -> tuple[int, int]:
@@ -131,6 +134,8 @@ class PullSubscription:
     def start(self) -> None:
         """Begin to pull, now or once connected."""
         if self._task is None:
+            self._connection.on_lost(self._lost)
+            self._connection.on_connected(self._connected)
             self._task = asyncio.create_task(self._pull(), name=f"pull-{self._consumer}")
 
     async def stop(self) -> None:
@@ -148,6 +153,7 @@ class PullSubscription:
                 _log.debug("unsubscribe from %s: %s", self._consumer, error)
         self._subscription = None
         self._client = None
+        self._connection.forget(self._lost, self._connected)
 
     def ack(self, deliveries: Iterable[Delivery], kind: bytes = b"+ACK") -> None:
         """Acknowledge each of them and release them; sent together at the end of this turn.

@@ -1,0 +1,1 @@
+"""From the log into the store: read, dedupe, insert, book, and only then acknowledge."""

@@ -1,0 +1,78 @@
+-- Rows of 10-second windows and what is rolled up from the final ones. The metrics are columns that
+-- the list in stream/contract/bucket_metrics.py adds after the migrations.
+-- Rows are absolute values: the highest version of a key is the truth, so a repeat changes nothing.
+
+CREATE TABLE IF NOT EXISTS ${table:buckets_10s}
+(
+${include:bucket_columns}
+)
+ENGINE = ${engine:ReplacingMergeTree(version)}
+PARTITION BY toDate(window_start)
+PRIMARY KEY (scope, kind, toStartOfHour(window_start), namespace, workload, pod)
+ORDER BY (scope, kind, toStartOfHour(window_start), namespace, workload, pod, workload_kind, pod_uid, container, container_id, course, division, student, assignment, node, window_start)
+${settings}
+COMMENT 'Rows of 10-second windows, one part per node; read it with FINAL';
+
+${distributed:buckets_10s:cityHash64(node)}
+
+CREATE TABLE IF NOT EXISTS ${table:buckets_1m}
+(
+${include:bucket_columns}
+)
+ENGINE = ${engine:ReplacingMergeTree(version)}
+PARTITION BY toYYYYMM(window_start)
+PRIMARY KEY (scope, kind, toStartOfDay(window_start), namespace, workload, pod)
+ORDER BY (scope, kind, toStartOfDay(window_start), namespace, workload, pod, workload_kind, pod_uid, container, container_id, course, division, student, assignment, node, window_start)
+${settings}
+COMMENT 'Rows of one minute, from final rows of 10 seconds; read it with FINAL';
+
+${distributed:buckets_1m:cityHash64(node)}
+
+CREATE TABLE IF NOT EXISTS ${table:buckets_1h}
+(
+${include:bucket_columns}
+)
+ENGINE = ${engine:ReplacingMergeTree(version)}
+PARTITION BY toYear(window_start)
+PRIMARY KEY (scope, kind, toStartOfMonth(window_start), namespace, workload, pod)
+ORDER BY (scope, kind, toStartOfMonth(window_start), namespace, workload, pod, workload_kind, pod_uid, container, container_id, course, division, student, assignment, node, window_start)
+${settings}
+COMMENT 'Rows of one hour, from final rows of 10 seconds; read it with FINAL';
+
+${distributed:buckets_1h:cityHash64(node)}
+
+-- Which hours have been rolled up from how much, so that only what changed is rolled up again.
+CREATE TABLE IF NOT EXISTS ${table:rollups}
+(
+    target LowCardinality(String) COMMENT 'Table that was written: buckets_1m or buckets_1h',
+    hour DateTime('UTC') COMMENT 'Hour of the windows, UTC',
+    source_version UInt64 COMMENT 'Highest version of the final rows that were read',
+    source_rows UInt64 COMMENT 'Number of final rows that were read',
+    rolled_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When'
+)
+ENGINE = ${engine:ReplacingMergeTree(rolled_at)}
+ORDER BY (target, hour)
+${settings}
+COMMENT 'State of the roll-ups; read it with FINAL';
+
+${distributed:rollups:cityHash64(hour)}
+
+-- What was erased on request, and by whom; the erased text itself is not repeated here.
+CREATE TABLE IF NOT EXISTS ${table:erasures}
+(
+    erased_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When, UTC',
+    by String COMMENT 'Who asked for it',
+    reason String COMMENT 'Why, as given',
+    subject_kind LowCardinality(String) COMMENT 'student, pod or path',
+    subject String COMMENT 'Keyed hash of what was erased, so that the record does not keep it',
+    table_name LowCardinality(String) COMMENT 'Table that rows were erased from',
+    rows UInt64 COMMENT 'Rows that were erased',
+    first_ts Nullable(DateTime64(6, 'UTC')) COMMENT 'Time of the first erased row',
+    last_ts Nullable(DateTime64(6, 'UTC')) COMMENT 'Time of the last erased row'
+)
+ENGINE = ${engine:MergeTree}
+ORDER BY (erased_at, table_name)
+${settings}
+COMMENT 'Record of every erasure';
+
+${distributed:erasures:cityHash64(subject)}

@@ -1,0 +1,1 @@
+"""ClickHouse, embedded or as a server: one client, its schema, and its errors."""
