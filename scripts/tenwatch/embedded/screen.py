@@ -15,6 +15,8 @@ from tenwatch.embedded.live import LiveState
 from tenwatch.tables import shown
 
 REFRESH_SECONDS = 1.0
+WIDE = 100
+"""Columns from which on tables stand side by side."""
 
 
 def human_bytes(count: float | None) -> str:
@@ -31,7 +33,12 @@ def human_bytes(count: float | None) -> str:
 
 def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, header_style="dim"
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
     )
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
@@ -54,23 +61,21 @@ def _kinds(state: LiveState) -> Table:
     return table
 
 
-def _buckets(state: LiveState) -> Table:
-    right = (
-        "CPU mcores", "memory", "read", "written", "execs", "exits", "failed", "crashed", "files",
-    )  # fmt: skip
-    table = _table("10-second buckets of this node", "window", "", *right, right=right)
+def _buckets(state: LiveState, wide: bool) -> Table:
+    disk = ("read", "written") if wide else ()
+    right = ("CPU mcores", "memory", *disk, "execs", "exits", "failed", "crashed", "files")
+    table = _table("10-second buckets of this node", "from", "", *right, right=right)
     for start in state.newest_windows():
         kinds = state.windows[start]
         cgroup, process, file = (kinds.get(k, {}) for k in ("cgroup", "process", "file"))
         final = all(row.get("final") for row in kinds.values())
         changes = [file.get(k, 0) for k in ("creates", "modifies", "deletes", "moves")]
+        bytes_shown = ["memory_bytes_last", *(["io_read_bytes", "io_write_bytes"] if wide else [])]
         table.add_row(
             start[11:19],
             Text("final", style="green") if final else Text("open", style="yellow"),
             _number(cgroup.get("cpu_millicores")),
-            human_bytes(cgroup.get("memory_bytes_last")),
-            human_bytes(cgroup.get("io_read_bytes")),
-            human_bytes(cgroup.get("io_write_bytes")),
+            *(human_bytes(cgroup.get(k)) for k in bytes_shown),
             *(_number(process.get(k)) for k in ("execs", "exits", "failures", "crashes")),
             _number(sum(changes)) if file else "-",
         )
@@ -96,7 +101,7 @@ def _top(state: LiveState, width: int) -> RenderableType:
         text = shown(path).plain
         text = text if len(text) <= room else "…" + text[1 - room :]
         files.add_row(text, str(changes), human_bytes(size))
-    return Columns([processes, files], padding=(0, 4)) if width >= 100 else Group(processes, files)
+    return Columns([processes, files], padding=(0, 4)) if width >= WIDE else Group(processes, files)
 
 
 def _foot(state: LiveState, instance: Instance) -> Group:
@@ -121,7 +126,7 @@ def _foot(state: LiveState, instance: Instance) -> Group:
 def render(state: LiveState, instance: Instance, width: int) -> Group:
     """The whole screen as it is now."""
     return Group(
-        _kinds(state), Text(), _buckets(state), Text(), _top(state, width), Text(),
+        _kinds(state), Text(), _buckets(state, width >= WIDE), Text(), _top(state, width), Text(),
         _foot(state, instance),
     )  # fmt: skip
 
