@@ -19,8 +19,8 @@ from stream.contract.subjects import escape_token
 from stream.enrichment.decoding import Batch, decode_message
 from stream.enrichment.lines import ProgressLine
 
-MAXIMUM_BATCHES: Final = 64
-"""Places in one lane; some seconds of a busy node."""
+MAXIMUM_BATCHES: Final = 32
+"""Places in one lane; some seconds of a busy node, and few enough for one commit."""
 MAXIMUM_BYTES: Final = 16 * 1024 * 1024
 """Bytes that may wait in one lane."""
 PREFIX: Final = "held/"

@@ -1,0 +1,367 @@
+"""All windows of one partition: a state machine without a clock, a broker or a thread.
+
+Batches and progress records go in, in the order of the log. Rows come out when they are asked for:
+final ones once, with the commit that closes or corrects their window, and provisional ones as
+often as somebody asks. What a last row says depends on the log alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple, Protocol
+
+from stream.contract.buckets import WINDOW_SECONDS
+from stream.contract.owner import Owner
+from stream.contract.state import StateStore
+from stream.contract.subjects import escape_token, unescape_token
+from stream.contract.timestamps import parse_timestamp
+from stream.windows.boots import Missing
+from stream.windows.kinds import BUCKET_KINDS
+from stream.windows.lane import Lane, LanePlaces
+from stream.windows.rows import encode_rows, pack_rows
+from stream.windows.settings import WindowSettings
+from stream.windows.window import Window
+
+WINDOWS_PER_BATCH: Final = 200
+"""Different windows that one batch may change, so that a commit always fits. A producer's batch
+spans seconds; only wrong clocks make more."""
+CLOSES_PER_STEP: Final = 100
+"""Windows of one lane closed, or dropped, at once; the rest follows with the next messages."""
+PROVISIONAL_SECONDS: Final = 1.0
+"""How often an open window's rows are published at most."""
+
+
+class Promise(Protocol):
+    """What is read of a progress record."""
+
+    ts: str
+    node: str
+    boot: str
+    producer: str
+    watermark: str
+    next_seq: int
+    oldest_age_ms: int
+    closing: bool
+
+
+class Added(NamedTuple):
+    """What could not be counted of a batch; places in it."""
+
+    too_late: list[int]
+    """Their window can't be corrected any more."""
+    too_many: list[int]
+    """They spread over too many windows."""
+
+
+class Gap(NamedTuple):
+    """Events that a producer sent and that never came."""
+
+    node: str
+    kind: str
+    missing: Missing
+
+
+class RowMessage(NamedTuple):
+    """Rows of one kind and node, as one message."""
+
+    kind: str
+    node: str
+    payload: bytes
+
+
+class WindowCounts:
+    """Totals since the worker took the partition over."""
+
+    def __init__(self) -> None:
+        self.repeats = 0
+        """Events that had come before."""
+        self.late = 0
+        """Events that corrected a closed window."""
+        self.too_late = 0
+        self.clamped = 0
+        self.final_rows = 0
+        self.provisional_rows = 0
+
+
+_NOTHING: Final = Added([], [])
+
+
+class PartitionWindows:
+    """Windows of one partition. Its state lies in ``store``, and is taken up from there."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        settings: WindowSettings | None = None,
+        *,
+        from_the_middle: bool = False,
+        now: float = 0.0,
+    ) -> None:
+        self._store = store
+        self._settings = settings or WindowSettings()
+        self._from_the_middle = from_the_middle
+        """The log is a part of a longer one: what a boot sent before its first batch is not
+        missing."""
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._by_node: dict[str, list[Lane]] = {}
+        self._unsent: dict[Window, Lane] = {}
+        self._fresh: set[Lane] = set()
+        self._behind: set[Lane] = set()
+        self.counts = WindowCounts()
+        self.now = now
+        """Monotonic seconds; the owner sets it. Only the idle decision and the pace of provisional
+        rows depend on it."""
+        self._restore()
+
+    # -- in -------------------------------------------------------------------------------
+
+    def observe(
+        self, node: str, kind: str, boot: str, first: int, last: int
+    ) -> list[tuple[int, int]] | None:
+        """Note that seqs came; gives those that are new, or None for a boot long forgotten."""
+        lane = self._lane(node, kind)
+        if self._from_the_middle:
+            lane.begins_at(boot, first)
+        fresh = lane.observe(boot, first, last)
+        self._mark(lane)
+        self.counts.repeats += last - first + 1 - sum(b - a + 1 for a, b in fresh or ())
+        return fresh
+
+    def lost(self, node: str, kind: str, boot: str, first: int, last: int) -> None:
+        """A loss event says that these seqs won't come."""
+        lane = self._lane(node, kind)
+        lane.lost(boot, first, last)
+        self._mark(lane)
+
+    def add(
+        self,
+        node: str,
+        kind: str,
+        events: Sequence[Any],
+        owners: Sequence[Owner],
+        seconds: Sequence[int],
+    ) -> Added:
+        """Count a batch of new events; the lists are parallel."""
+        lane = self._lane(node, kind)
+        lane.heard = self.now
+        bucket_kind = lane.bucket_kind
+        if bucket_kind is None:
+            return _NOTHING
+        added = Added([], [])
+        changed: set[Window] = set()
+        variant_of, memory = bucket_kind.variant, lane.memory
+        current_second = -1
+        window: Window | None = None
+        clamped = late = False
+        for index, event in enumerate(events):
+            second = seconds[index]
+            if second != current_second:
+                current_second = second
+                place = lane.clamp(second)
+                clamped = place != second // WINDOW_SECONDS
+                window = None if lane.is_gone(place) else lane.window(place)
+                if window is not None and window not in changed:
+                    if len(changed) >= WINDOWS_PER_BATCH:
+                        added.too_many.append(index)
+                        current_second = -1
+                        continue
+                    changed.add(window)
+                late = window is not None and lane.is_late(window)
+            if window is None:
+                added.too_late.append(index)
+                continue
+            variant = variant_of(event) if variant_of is not None else ""
+            cell = window.cell(owners[index], variant)
+            cell.samples += 1
+            if late:
+                cell.late += 1
+                self.counts.late += 1
+            cell.add(event)
+            if clamped:
+                cell.clamped += 1
+                self.counts.clamped += 1
+            elif memory is not None:
+                places = LanePlaces(lane, changed, window, owners[index], variant)
+                memory.record(event, parse_timestamp(event.ts), cell, places)
+        self.counts.too_late += len(added.too_late)
+        self._changed(lane, changed)
+        return added
+
+    def progress(self, event: Promise) -> list[Gap]:
+        """Take in a progress record: close what it allows to close."""
+        now = parse_timestamp(event.ts)
+        lane = self._lane(event.node, event.producer)
+        lane.heard = self.now
+        missing = lane.promise(
+            event.boot,
+            now,
+            event.next_seq,
+            parse_timestamp(event.watermark),
+            event.oldest_age_ms * 1000,
+            event.closing,
+        )
+        self._mark(lane)
+        self._close(lane)
+        for follower in self._by_node[event.node]:
+            if follower.follow(now):
+                self._mark(follower)
+                self._close(follower)
+        return [Gap(event.node, event.producer, each) for each in missing]
+
+    def step(self) -> None:
+        """Go on with closing where there was too much to close at once."""
+        for lane in list(self._behind):
+            self._close(lane)
+
+    def close_idle(self) -> bool:
+        """Publish the open windows of producers that went silent as final; True if there are any.
+
+        Call it only when the log is read to its end. It changes no count: what comes later counts
+        as if this had not happened.
+        """
+        found = False
+        for lane in self._lanes.values():
+            if self.now - lane.heard < self._settings.idle_seconds:
+                continue
+            for window in lane.windows.values():
+                if not window.closed and not window.idle:
+                    window.idle = window.full = found = True
+                    self._to_send(lane, window)
+        return found
+
+    # -- out ------------------------------------------------------------------------------
+
+    @property
+    def has_final_rows(self) -> bool:
+        """Whether :meth:`final_rows` has anything to give."""
+        return bool(self._unsent)
+
+    def final_rows(self, version: int, messages: int = 200) -> Iterator[RowMessage]:
+        """Rows of windows that closed or were corrected since they were last sent.
+
+        At most about ``messages`` of them at once; the others stay for the next commit.
+        """
+        sent = 0
+        while self._unsent and sent < messages:
+            lane = next(iter(self._unsent.values()))
+            mine = [window for window, each in self._unsent.items() if each is lane]
+            for window in mine[:CLOSES_PER_STEP]:
+                del self._unsent[window]
+            rows = self._final_rows_of(lane, mine[:CLOSES_PER_STEP], version)
+            for payload in pack_rows(rows):
+                sent += 1
+                yield RowMessage(lane.kind, lane.node, payload)
+
+    def _final_rows_of(self, lane: Lane, windows: list[Window], version: int) -> Iterator[bytes]:
+        for window in windows:
+            window.changed()
+            window.unsent = False
+            self._store[self._window_key(lane, window.index)] = window
+            if not (window.closed or window.idle):
+                continue
+            touched = window.take_touched()
+            wanted = None if window.full else touched
+            window.full = False
+            for row in encode_rows(lane.kind, lane.node, window, wanted, version, final=True):
+                self.counts.final_rows += 1
+                yield row
+
+    def provisional_rows(self, version: int) -> Iterator[RowMessage]:
+        """Rows of open windows that changed since they were last given; about once a second."""
+        for lane in [each for each in self._fresh if each.next_provisional <= self.now]:
+            self._fresh.discard(lane)
+            lane.next_provisional = self.now + PROVISIONAL_SECONDS
+            for payload in pack_rows(self._provisional_rows_of(lane, version)):
+                yield RowMessage(lane.kind, lane.node, payload)
+
+    def _provisional_rows_of(self, lane: Lane, version: int) -> Iterator[bytes]:
+        for window in lane.windows.values():
+            if window.touched and not window.closed:
+                wanted = window.take_touched()
+                for row in encode_rows(lane.kind, lane.node, window, wanted, version, final=False):
+                    self.counts.provisional_rows += 1
+                    yield row
+
+    def lanes(self) -> Iterator[Lane]:
+        """All lanes, for metrics and tests."""
+        yield from self._lanes.values()
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _changed(self, lane: Lane, changed: set[Window]) -> None:
+        for window in changed:
+            window.idle = False
+            if window.closed:
+                self._to_send(lane, window)
+            else:
+                self._fresh.add(lane)
+                self._store[self._window_key(lane, window.index)] = window
+        if lane.memory is not None:
+            self._store[f"memory/{lane.kind}/{escape_token(lane.node)}"] = lane.memory
+        self._mark(lane)
+        if lane.pending:
+            lane.advance()  # gives up nothing here: only a promise can make others too old
+            self._close(lane)
+
+    def _close(self, lane: Lane) -> None:
+        due = lane.due()
+        for window in islice(due, CLOSES_PER_STEP):
+            window.changed()
+            window.closed = window.full = True
+            self._to_send(lane, window)
+        gone = lane.gone()
+        for index in islice(gone, CLOSES_PER_STEP):
+            del lane.windows[index]
+            key = self._window_key(lane, index)
+            if key in self._store:
+                del self._store[key]
+        if len(due) > CLOSES_PER_STEP or len(gone) > CLOSES_PER_STEP:
+            self._behind.add(lane)
+        else:
+            self._behind.discard(lane)
+
+    def _to_send(self, lane: Lane, window: Window) -> None:
+        window.changed()
+        window.unsent = True
+        self._unsent[window] = lane
+        self._store[self._window_key(lane, window.index)] = window
+
+    def _mark(self, lane: Lane) -> None:
+        self._store[f"lane/{lane.kind}/{escape_token(lane.node)}"] = lane
+
+    @staticmethod
+    def _window_key(lane: Lane, index: int) -> str:
+        return f"window/{lane.kind}/{escape_token(lane.node)}/{index}"
+
+    def _lane(self, node: str, kind: str) -> Lane:
+        lane = self._lanes.get((node, kind))
+        if lane is None:
+            lane = Lane(node, kind, BUCKET_KINDS.get(kind), self._settings)
+            lane.heard = self.now
+            self._lanes[node, kind] = lane
+            self._by_node.setdefault(node, []).append(lane)
+        return lane
+
+    def _restore(self) -> None:
+        found = sorted(
+            (key, value if isinstance(value, bytes) else value.dump())
+            for key, value in self._store.items()
+            if key.startswith(("lane/", "window/", "memory/"))
+        )
+        for key, stored in found:
+            what, kind, token, *rest = key.split("/")
+            lane = self._lane(unescape_token(token), kind)
+            if what == "lane":
+                lane.load(stored)
+                self._store.load(key, lane)
+            elif what == "memory":
+                if lane.bucket_kind is not None and lane.bucket_kind.load_memory is not None:
+                    lane.memory = lane.bucket_kind.load_memory(stored)
+                    self._store.load(key, lane.memory)
+            elif lane.bucket_kind is not None:
+                window = Window.load(lane.bucket_kind, int(rest[0]), stored)
+                lane.windows[window.index] = window
+                self._store.load(key, window)
+                if window.unsent:
+                    self._unsent[window] = lane
+                elif not window.closed:
+                    self._fresh.add(lane)
