@@ -1,11 +1,5 @@
-"""Looking at files beneath a folder without ever following a symbolic link, and reading them whole.
+"""Looking at files beneath a folder, never led out of it, and reading them whole."""
 
-A process with the right to read everything must not be led out of the folder that it watches by
-whoever can write there: every part of a path is resolved with openat2(2), RESOLVE_BENEATH and
-RESOLVE_NO_SYMLINKS (Linux 5.6).
-"""
-
-import ctypes
 import errno
 import os
 import stat
@@ -14,55 +8,13 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from producers.base.beneath import ABSENT, open_beneath
 from producers.file.errors import FolderUnreachableError
 
 HASH_BYTES: Final = 16
 _READ_ATTEMPTS: Final = 3
 _SECONDS_BETWEEN_ATTEMPTS: Final = 0.01
-_SYS_OPENAT2: Final = 437
-_RESOLVE: Final = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH
-_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _UNREADABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ENXIO, errno.ETXTBSY})
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _open_beneath(folder: int, relative: bytes, flags: int) -> int:
-    """openat2(2); raises OSError."""
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE)
-    opened: int = _libc.syscall(
-        _SYS_OPENAT2, folder, relative, ctypes.byref(how), ctypes.sizeof(how)
-    )
-    if opened >= 0:
-        return opened
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EAGAIN):
-        return _open_stepwise(folder, relative, flags)
-    raise OSError(number, os.strerror(number))
-
-
-def _open_stepwise(folder: int, relative: bytes, flags: int) -> int:
-    """The same where the kernel or a seccomp filter has no openat2: one folder after the other."""
-    *folders, name = relative.split(b"/")
-    current = os.dup(folder)
-    try:
-        for each in folders:
-            step = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            following = os.open(each, step, dir_fd=current)
-            os.close(current)
-            current = following
-        return os.open(name or b".", flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
-    finally:
-        os.close(current)
 
 
 class Content(NamedTuple):
@@ -128,9 +80,9 @@ class Disk:
         """
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         try:
-            return _open_beneath(self._root(), relative or b".", flags)
+            return open_beneath(self._root(), relative or b".", flags)
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno in ABSENT:
                 return None
             raise
 
@@ -138,9 +90,9 @@ class Disk:
         """Whether a folder is there; raises OSError when that can't be known."""
         flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
         try:
-            os.close(_open_beneath(self._root(), relative or b".", flags))
+            os.close(open_beneath(self._root(), relative or b".", flags))
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno in ABSENT:
                 return False
             raise
         return True
@@ -152,9 +104,9 @@ class Disk:
         be looked at, OSError when a part of it may not be.
         """
         try:
-            opened = _open_beneath(self._root(), relative, os.O_PATH | os.O_NOFOLLOW)
+            opened = open_beneath(self._root(), relative, os.O_PATH | os.O_NOFOLLOW)
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno in ABSENT:
                 return None
             raise
         try:
@@ -207,11 +159,11 @@ class Disk:
     def _open(self, relative: bytes) -> int:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         try:
-            return _open_beneath(self._root(), relative, flags | self._noatime)
+            return open_beneath(self._root(), relative, flags | self._noatime)
         except PermissionError:
             if not self._noatime:
                 raise
-        opened = _open_beneath(self._root(), relative, flags)
+        opened = open_beneath(self._root(), relative, flags)
         self._noatime = 0  # only an owner may leave no trace of reading
         return opened
 

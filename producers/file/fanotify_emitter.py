@@ -9,8 +9,8 @@ from typing import Final
 from watchdog.events import FileSystemEvent
 from watchdog.observers.api import EventEmitter, EventQueue, ObservedWatch
 
+from producers.base.clock import Clock
 from producers.file import fanotify
-from producers.file.clock import Clock
 from producers.file.errors import KernelWatchError
 from producers.file.events import (
     FileClosed,

@@ -43,7 +43,7 @@ from watchdog.observers.inotify_move_event_grouper import (
     PathedInotifyEvent,
 )
 
-from producers.file.clock import Clock
+from producers.base.clock import Clock
 from producers.file.errors import KernelWatchError
 from producers.file.events import (
     FileClosed,

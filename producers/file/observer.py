@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from producers.base.clock import Clock
 from producers.base.observer import EventSink
 from producers.file.changes import Changes
-from producers.file.clock import Clock
 from producers.file.errors import RootError
 from producers.file.roots import Root
 from producers.file.rules import Rules
@@ -21,9 +21,9 @@ from stream.contract.timestamps import format_timestamp
 class FileObserver:
     """Watches folders and emits ``file`` and ``snapshot`` events.
 
-    The time of an event is when the last event of the kernel that it settles was read; a
-    difference that a scan found carries the time of the scan. The watermark stays below the time
-    of everything that has not settled yet.
+    Neither fanotify nor inotify stamps its events, so the time of an event is when the last event
+    of the kernel that it settles was read; a difference that a scan found carries the time of the
+    scan. The watermark stays below the time of everything that has not settled yet.
 
     Raises :class:`~producers.file.errors.RootError` for folders that can't be watched together.
     """

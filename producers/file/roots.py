@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from watchdog.observers.api import EventQueue, ObservedWatch
 
+from producers.base.clock import Clock
 from producers.file.changes import Changes, relative
-from producers.file.clock import Clock
 from producers.file.disk import Disk
 from producers.file.errors import KernelWatchError
 from producers.file.fanotify_emitter import FanotifyEmitter

@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from producers.base.clock import Clock
 from producers.file.changes import Change, Changes, relative
-from producers.file.clock import Clock
 from producers.file.disk import Disk
 from producers.file.errors import FolderUnreachableError
 from producers.file.rules import Rules

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Final
 
+from producers.base.clock import Clock
 from producers.base.observer import EventSink
 from producers.file.changes import Change, Changes, FolderChange
-from producers.file.clock import Clock
 from producers.file.errors import FolderUnreachableError
 from producers.file.roots import Root, RootNews
 from producers.file.scan import Scanner

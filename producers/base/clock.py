@@ -1,4 +1,4 @@
-"""The one clock of file events."""
+"""A wall clock for events that the source does not stamp itself."""
 
 import time
 from threading import Lock
@@ -7,8 +7,7 @@ from threading import Lock
 class Clock:
     """Microseconds since the epoch that never run backwards, even when the wall clock is set back.
 
-    Neither fanotify nor inotify stamps its events, so the time of an event is when it was read
-    from the kernel. Times never fall behind a watermark that was promised.
+    So a time never falls behind a watermark that was promised. Safe to use from any thread.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,1 @@
+"""What lies in folders of the node: a listing now and then, and what appears, changes, vanishes."""
