@@ -66,8 +66,10 @@ class Pipeline:
         self.queue = EventQueue(
             self._producer.queue_events, self._producer.queue_policy, self._wake_up
         )
+        # No more than a segment in memory: a full spool can't drop what is about to be sent.
+        window = min(self._producer.publish_window_bytes, settings.spool.segment_bytes)
         self.publisher = SpoolPublisher(
-            connection, self._producer, settings.node, self._read, self._refused
+            connection, self._producer, settings.node, window, self._read, self._refused
         )
 
     async def open(self) -> None:

@@ -67,19 +67,24 @@ class SpoolPublisher:
         connection: BrokerConnection,
         settings: ProducerSettings,
         node: str,
+        window_bytes: int,
         read: Read,
         refused: Refused,
     ) -> None:
-        """``read`` reads the spool; ``refused`` is told of a batch that can never be published."""
+        """``read`` reads the spool; ``refused`` is told of a batch that can never be published.
+
+        ``window_bytes`` of batches are kept in memory until they are acknowledged.
+        """
         self._connection = connection
         self._settings = settings
         self._node = node
+        self._window_limit = window_bytes
         self._read = read
         self._refused = refused
         self._acked = AckedPublisher(
             connection,
             max_messages=settings.publish_window + 1,
-            max_bytes=2 * settings.publish_window_bytes,
+            max_bytes=2 * window_bytes,
             timeout_seconds=settings.publish_timeout_seconds,
         )
         self._window: deque[_Entry] = deque()
@@ -146,14 +151,14 @@ class SpoolPublisher:
         self._end = max(self._end, stored.end)
         if stored.position < self._cursor:
             return  # read from the spool already
-        if caught_up and self._window_bytes < self._settings.publish_window_bytes:
+        if caught_up and self._window_bytes < self._window_limit:
             self._cursor = stored.end
             self._push(_Entry(stored.meta, stored.payload, stored.end, backlog=False))
         self._wake.set()
 
     def offer_unspooled(self, meta: Meta, payload: bytes) -> bool:
         """Take a batch that the disk refused; False if it must wait behind others."""
-        room = self._window_bytes + len(payload) <= self._settings.publish_window_bytes
+        room = self._window_bytes + len(payload) <= self._window_limit
         if self._cursor < self._end or not (room or not self._window):
             return False
         self._push(_Entry(meta, payload, None, backlog=False))
@@ -233,7 +238,7 @@ class SpoolPublisher:
         self._next += 1
 
     def _has_room(self) -> bool:
-        return self._window_bytes < self._settings.publish_window_bytes
+        return self._window_bytes < self._window_limit
 
     def _skip_acknowledged(self) -> None:
         while self._next < len(self._window) and self._window[self._next].acknowledged:
@@ -257,7 +262,7 @@ class SpoolPublisher:
 
     async def _load(self) -> None:
         requested = self._end
-        room = self._settings.publish_window_bytes - self._window_bytes
+        room = self._window_limit - self._window_bytes
         found, cursor = await self._read(self._cursor, min(room, 1024 * 1024))
         self._cursor = max(self._cursor, cursor) if found else max(self._cursor, cursor, requested)
         for each in found:

@@ -54,7 +54,7 @@ class ProducerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     publish_window_bytes: Annotated[int, Meta(ge=MAXIMUM_RAW_BYTES)] = 4 * 1024 * 1024
     """Bytes of batches in memory that wait for their acknowledgement. Default 4 MiB; more stays
-    in the spool."""
+    in the spool. At most one segment of the spool, whatever is set here."""
 
     publish_timeout_seconds: Seconds = 5.0
     """How long to wait for an acknowledgement before the batch is sent again. Default 5 s: the

@@ -102,6 +102,11 @@ class BrokerConnection:
         """Call ``hook`` whenever the connection breaks; whatever was unanswered is in doubt."""
         self._on_lost.append(hook)
 
+    def forget(self, *hooks: Hook | LostHook) -> None:
+        """Call these hooks no more."""
+        self._on_connected = [each for each in self._on_connected if each not in hooks]
+        self._on_lost = [each for each in self._on_lost if each not in hooks]
+
     def start(self) -> None:
         """Begin to connect, in the background; needs a running loop."""
         if self._task is None:
@@ -177,14 +182,14 @@ class BrokerConnection:
         self._problem = ""
         self._violation = ""
         self._connected.set()
-        for hook in self._on_connected:
+        for hook in list(self._on_connected):
             await hook()
 
     def _lost(self, problem: str) -> None:
         self._problem = problem or self._problem or "the connection broke"
         if self._connected.is_set():
             self._connected.clear()
-            for hook in self._on_lost:
+            for hook in list(self._on_lost):
                 hook()
 
     async def _error(self, error: Exception) -> None:

@@ -141,6 +141,7 @@ class AckedPublisher:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        self._connection.forget(self._lost, self._connected)
         self._lost()
 
     async def _connected(self) -> None:

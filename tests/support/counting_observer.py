@@ -19,7 +19,7 @@ from stream.contract.timestamps import format_timestamp
 class CountingObserver:
     """Emits ``process`` and ``file`` events, ``per_second`` in all, from one thread."""
 
-    kinds = ("process", "file")
+    kinds: tuple[str, ...] = ("process", "file")
 
     def __init__(
         self,
