@@ -13,7 +13,20 @@ _CHUNK: Final = 65536
 _SANDBOX: Final = b"pause\n"
 
 
-def _is_setting_up(comm: bytes) -> bool:
+def network_identity(proc_root: Path | str, pid: int) -> int | None:
+    """A number that tells a process's network namespace from others; None when it is gone.
+
+    The inode of its ``net/dev``: every network namespace has a ``proc`` tree of its own (kernel
+    ``fs/proc/proc_net.c``), and looking there needs no privilege, while ``/proc/<pid>/ns/net``
+    needs CAP_SYS_PTRACE.
+    """
+    try:
+        return Path(f"{proc_root}/{pid}/net/dev").stat().st_ino
+    except OSError:
+        return None
+
+
+def is_setting_up(comm: bytes) -> bool:
     """runc and crun before they execute the container's program; ``runc:[2:INIT]`` is in its
     final namespaces (runc ``libcontainer/nsenter/nsexec.c``)."""
     return comm.startswith((b"runc", b"crun", b"youki")) and comm != b"runc:[2:INIT]\n"
@@ -39,12 +52,7 @@ class PodTraffic:
 
 
 class PodNetworks:
-    """One open namespace per pod.
-
-    A namespace is known by the inode of its ``net/dev``: every network namespace has a ``proc``
-    tree of its own (kernel ``fs/proc/proc_net.c``), and looking there needs no privilege, while
-    ``/proc/<pid>/ns/net`` needs CAP_SYS_PTRACE.
-    """
+    """One open namespace per pod."""
 
     def __init__(self, proc_root: Path, reader: Reader) -> None:
         self._proc = str(proc_root)
@@ -109,15 +117,12 @@ class PodNetworks:
             comm = self._reader.read(f"{self._proc}/{pids[0]}/comm")
             if comm == _SANDBOX:
                 return pids[0]
-            if chosen is None and comm is not None and not _is_setting_up(comm):
+            if chosen is None and comm is not None and not is_setting_up(comm):
                 chosen = pids[0]
         return chosen
 
     def _identity(self, pid: int) -> int | None:
-        try:
-            return Path(f"{self._proc}/{pid}/net/dev").stat().st_ino
-        except OSError:
-            return None
+        return network_identity(self._proc, pid)
 
     def _open(self, pid: int) -> _Namespace | None:
         host, own = self._identity(1), self._identity(pid)

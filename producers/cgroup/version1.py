@@ -24,7 +24,8 @@ def read_usage(
 ) -> Usage | None:
     """All figures of a cgroup, or None when it is gone, or not wholly made yet.
 
-    v1 makes and removes a cgroup in one hierarchy after the other; CPU time decides. ``directories`` maps a controller to the cgroup's folder there. Without ``block_accounting``
+    v1 makes and removes a cgroup in one hierarchy after the other; CPU time decides.
+    ``directories`` maps a controller to the cgroup's folder there. Without ``block_accounting``
     the I/O figures are None; see :func:`accounts_block_io`.
     """
     usage = Usage()
