@@ -1,5 +1,6 @@
 """Starts the loader and takes over what it attached."""
 
+import fcntl
 import logging
 import os
 import shutil
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from producers.process.capabilities import missing_capabilities
 from producers.process.errors import AttachError
+from producers.process.handover import Cursor
 from producers.process.proc_files import uses_cgroup_v1
 from producers.process.ring import Counters, RingBuffer
 from producers.process.settings import ProcessSettings
@@ -40,8 +42,12 @@ class AttachedProgram(Struct):
     """It is the pinned program of an earlier producer: what happened in between is in the ring."""
     replaced: bool
     """A pinned program of another version had to go; what came in between is lost."""
-    earlier: tuple[RingBuffer, Counters] | None
+    earlier: tuple[RingBuffer, Cursor] | None
     """What that other version still held."""
+    cursor: Cursor | None
+    """The notes of earlier lives, if the program is pinned."""
+    lock: int | None
+    """Holds the pins for this producer alone."""
 
     def detach(self) -> None:
         """Close the links; unless they are pinned, nothing is reported from then on."""
@@ -53,6 +59,10 @@ class AttachedProgram(Struct):
         self.detach()
         self.records.close()
         self.counters.close()
+        if self.cursor is not None:
+            self.cursor.close()
+        if self.lock is not None:
+            os.close(self.lock)
 
 
 def attach(
@@ -82,8 +92,38 @@ def attach(
             f"BPF is not permitted: this process lacks {' and '.join(missing)}; "
             "run it as root, or give its container these capabilities"
         )
+    lock = _lock(settings.pin_directory) if settings.pin_directory else None
+    try:
+        return _take_over(*_load(settings.interpreters, request), lock)
+    except BaseException:
+        if lock is not None:
+            os.close(lock)
+        raise
+
+
+def _lock(pin_directory: Path) -> int:
+    """Two readers of one ring would each see half of it."""
+    try:
+        pin_directory.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(pin_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AttachError(_explain("pin", f"cannot use {pin_directory}: {error}")) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise AttachError(
+            f"another process producer uses {pin_directory}; stop it, or set another pin_directory"
+        ) from None
+    return lock
+
+
+def _load(
+    interpreters: tuple[str, ...], request: dict[str, Any]
+) -> tuple[dict[str, Any], list[int]]:
+    """The answer of the first loader that finds bcc."""
     tried: list[str] = []
-    for interpreter in settings.interpreters:
+    for interpreter in interpreters:
         path = shutil.which(interpreter)
         if path is None:
             tried.append(f"{interpreter} does not exist")
@@ -91,14 +131,13 @@ def attach(
         reply, descriptors = _run_loader(path, request)
         if reply.get("error") == "no_bcc":
             tried.append(str(reply["message"]))
-            continue
-        if "error" in reply:
+        elif "error" in reply:
             raise AttachError(_explain(reply["error"], reply["message"]))
-        return _take_over(reply, descriptors)
+        else:
+            return reply, descriptors
     raise AttachError(
-        "no system interpreter has bcc: "
-        + "; ".join(tried)
-        + "; install it (on Debian and Ubuntu: apt install python3-bpfcc)"
+        f"no system interpreter has bcc: {'; '.join(tried)}; "
+        "install it (on Debian and Ubuntu: apt install python3-bpfcc)"
     )
 
 
@@ -133,14 +172,17 @@ def _run_loader(interpreter: str, request: dict[str, Any]) -> tuple[dict[str, An
     return msgspec.json.decode(message), descriptors
 
 
-def _take_over(reply: dict[str, Any], descriptors: list[int]) -> AttachedProgram:
+def _take_over(reply: dict[str, Any], descriptors: list[int], lock: int | None) -> AttachedProgram:
     named = dict(zip(reply["descriptors"], descriptors, strict=True))
     earlier = None
     if reply["replaced"]:
         earlier = (
             RingBuffer(named["earlier_records"], reply["earlier_ring_bytes"]),
-            Counters(named["earlier_counters"]),
+            Cursor(named["earlier_cursor"]),
         )
+        os.close(named["earlier_counters"])
+    if lock is None:
+        os.close(named["cursor"])
     return AttachedProgram(
         records=RingBuffer(named["records"], reply["ring_bytes"]),
         counters=Counters(named["counters"]),
@@ -148,6 +190,8 @@ def _take_over(reply: dict[str, Any], descriptors: list[int]) -> AttachedProgram
         resumed=reply["resumed"],
         replaced=reply["replaced"],
         earlier=earlier,
+        cursor=Cursor(named["cursor"]) if lock is not None else None,
+        lock=lock,
     )
 
 

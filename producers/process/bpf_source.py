@@ -1,7 +1,9 @@
 """Learns of processes from the BPF program, and accounts for every record that it wrote."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from producers.base.observer import EventSink
@@ -9,12 +11,13 @@ from producers.process.assembly import EventAssembler
 from producers.process.attach import AttachedProgram
 from producers.process.boot_clock import BootClock
 from producers.process.errors import RecordError
+from producers.process.handover import Cursor, Handover
 from producers.process.proc_files import in_initial_pid_namespace, living_processes
 from producers.process.process_table import ProcessTable
 from producers.process.record import RecordDecoder
 from producers.process.ring import Counters, Counts, RingBuffer
 from stream.contract.event import Event
-from stream.contract.timestamps import now_timestamp
+from stream.contract.timestamps import format_timestamp, now_timestamp
 
 _LOG = logging.getLogger(__name__)
 KIND: Final = "process"
@@ -23,6 +26,8 @@ _READ_LIMIT: Final = 512
 _ACCOUNT_SECONDS: Final = 1.0
 _RECONCILE_SECONDS: Final = 10.0
 """Reading all of /proc takes some 0.1 ms per process; under lasting loss it must not add to it."""
+_SETTLE_SECONDS: Final = 3.0
+"""How long to wait at a stop for the last events to reach the disk: longer than batches get old."""
 _UNCERTAINTY_NANOSECONDS: Final = 100_000_000
 """Between a record's timestamp and its place in the ring lie microseconds, or the time for which a
 hypervisor stops that CPU just then."""
@@ -50,22 +55,28 @@ class BpfSource:
         self._decoder = RecordDecoder()
         self._own_pids = in_initial_pid_namespace()
         self._accounted = Counts()
-        self._accounted_at = now_timestamp()
+        self._accounted_at = time.time_ns() // 1000
         self._next_account = 0.0
         self._next_reconcile = 0.0
         self._lost_something = False
         self._undecodable = 0
         self._delivered = 0
         self._unread_bytes = 0
+        self._handover = Handover(KIND, attached.records, attached.cursor, sink)
+        if attached.cursor is not None and attached.resumed:
+            self._accounted, self._accounted_at = attached.cursor.accounted
         self._seed()
         if attached.earlier is not None:
             self._drain_earlier(*attached.earlier)
+        self._learn(self._handover.history())
+        self._skip_repeated(self._handover, attached.records)
+        self._handover.begin()
 
     def poll(self, seconds: float) -> None:
         """See :class:`~producers.process.source.ProcessSource`."""
-        records = self._attached.records
-        if not self._drain(records):
-            records.wait(seconds)
+        if not self._drain():
+            self._attached.records.wait(seconds)
+        self._handover.settle()
         now = time.monotonic()
         if now >= self._next_account:
             self._next_account = now + _ACCOUNT_SECONDS
@@ -77,9 +88,12 @@ class BpfSource:
     def finish(self) -> None:
         """See :class:`~producers.process.source.ProcessSource`."""
         self._attached.detach()
-        while self._drain(self._attached.records):
+        while self._drain():
             pass
         self._account(self._attached.counters)
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while not self._handover.settle() and time.monotonic() < deadline:
+            time.sleep(0.02)
         self._attached.close()
 
     def degraded(self) -> list[str]:
@@ -103,22 +117,25 @@ class BpfSource:
             "exits_without_exec_total": self._assembler.exits_without_exec,
         }
 
-    def _drain(self, records: RingBuffer) -> bool:
+    def _drain(self) -> bool:
         """Hand over what lies in the ring, up to a limit; whether there may be more."""
+        records = self._attached.records
         before = self._clock.now()
         self._unread_bytes = records.unread_bytes
         batch = records.read(_READ_LIMIT)
         if batch:
             self._clock.refresh()
-            self._deliver(batch)
-            records.release()
+            events = self._events(batch)
+            self._delivered += len(events)
+            self._sink.emit_many(KIND, events)
+            self._handover.handed_over(len(events))
         if len(batch) < _READ_LIMIT:
             watermark = self._clock.microseconds(before - _UNCERTAINTY_NANOSECONDS)
             self._sink.watermark(KIND, watermark)
             return False
         return True
 
-    def _deliver(self, batch: list[bytes]) -> None:
+    def _events(self, batch: list[bytes]) -> list[Event]:
         decode, event = self._decoder.decode, self._assembler.event
         events: list[Event] = []
         for raw in batch:
@@ -127,14 +144,29 @@ class BpfSource:
             except RecordError as error:
                 self._undecodable += 1
                 self._sink.lost(KIND, "undecodable", 1, detail=str(error))
-        self._delivered += len(events)
-        self._sink.emit_many(KIND, events)
+        return events
+
+    def _skip_repeated(self, handover: Handover, records: RingBuffer) -> None:
+        """Pass over what an earlier life has handed over for good, but learn from it."""
+        repeated = handover.repeated()
+        while repeated > 0 and (batch := records.read(min(repeated, _READ_LIMIT))):
+            repeated -= self._learn(batch)
+
+    def _learn(self, records: Iterable[bytes]) -> int:
+        """Follow what happened, without reporting it; gives the number of events it made."""
+        count, unknown = 0, self._assembler.exits_without_exec
+        for raw in records:
+            with contextlib.suppress(RecordError):
+                self._assembler.event(self._decoder.decode(raw))
+                count += 1
+        self._assembler.exits_without_exec = unknown
+        return count
 
     def _account(self, counters: Counters) -> None:
         """Report what the kernel counted since the last time."""
         counts = counters.read()
         change = counts.since(self._accounted)
-        now = now_timestamp()
+        now = time.time_ns() // 1000
         if change.filtered:
             self._sink.filtered(KIND, change.filtered)
         if change.lost:
@@ -143,11 +175,13 @@ class BpfSource:
                 KIND,
                 "ring_full",
                 change.lost,
-                first_ts=self._accounted_at,
-                last_ts=now,
+                first_ts=format_timestamp(self._accounted_at),
+                last_ts=format_timestamp(now),
                 detail=f"{change.exec_lost} execs and {change.exit_lost} exits",
             )
         self._accounted, self._accounted_at = counts, now
+        if self._attached.cursor is not None:
+            self._attached.cursor.accounted = counts, now
 
     def _seed(self) -> None:
         """Learn what runs already, so that its exit can say what it was."""
@@ -163,12 +197,12 @@ class BpfSource:
             self._assembler.seed(living)
             _LOG.info("looked at %d living processes after a loss", len(living))
 
-    def _drain_earlier(self, records: RingBuffer, counters: Counters) -> None:
+    def _drain_earlier(self, records: RingBuffer, cursor: Cursor) -> None:
         """Hand over what a program of another version still held when it was replaced."""
-        while self._drain(records):
-            pass
+        self._skip_repeated(Handover(KIND, records, cursor, self._sink), records)
+        while batch := records.read(_READ_LIMIT):
+            self._sink.emit_many(KIND, self._events(batch))
         records.close()
-        counters.close()
-        self._sink.lost(
-            KIND, "program_replaced", None, last_ts=now_timestamp(), detail="some milliseconds"
-        )
+        cursor.close()
+        now = now_timestamp()
+        self._sink.lost(KIND, "program_replaced", None, first_ts=now, last_ts=now)

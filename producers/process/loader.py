@@ -45,7 +45,7 @@ _TRACEPOINTS = {
     "exit": "sched_process_exit",
     "exec": "sched_process_exec",
 }
-_MAPS = ("records", "counters")
+_MAPS = ("records", "counters", "cursor")
 
 
 class LoadError(Exception):

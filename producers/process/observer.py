@@ -13,6 +13,7 @@ from producers.process.attach import attach
 from producers.process.boot_clock import BootClock
 from producers.process.bpf_source import BpfSource
 from producers.process.errors import ProcessProducerError
+from producers.process.handover import DurableSink
 from producers.process.identity import ProcessNames
 from producers.process.proc_connector import ConnectorSource
 from producers.process.proc_polling import PollingSource
@@ -41,6 +42,8 @@ class ProcessObserver:
         self._assembler = EventAssembler(
             self._names, Redactor(settings.redaction), self._table, self._clock
         )
+        self.bridged = False
+        """Whether the kernel kept what happened since the last life, and it is handed over."""
         self._source: ProcessSource | None = None
         self._refusals: list[str] = []
         self._failure: str | None = None
@@ -92,7 +95,10 @@ class ProcessObserver:
         raise ProcessProducerError("; ".join(self._refusals))
 
     def _bpf(self, sink: EventSink) -> ProcessSource:
-        return BpfSource(attach(self._settings), sink, self._assembler, self._table, self._clock)
+        attached = attach(self._settings)
+        source = BpfSource(attached, sink, self._assembler, self._table, self._clock)
+        self.bridged = attached.resumed and isinstance(sink, DurableSink)
+        return source
 
     def _connector(self, sink: EventSink) -> ProcessSource:
         return ConnectorSource(self._names, sink, self._assembler, self._clock)

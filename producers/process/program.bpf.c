@@ -99,6 +99,8 @@ BPF_PERCPU_ARRAY(workspaces, struct workspace, 2);
 BPF_TABLE("lru_hash", u32, struct birth, births, BIRTHS);
 /* One array for all CPUs, so that the reader maps it and needs no system call. */
 BPF_F_TABLE("array", u32, u64, counters, COUNTERS, BPF_F_MMAPABLE);
+/* The reader's own notes, pinned beside the ring; see handover.py. */
+BPF_F_TABLE("array", u32, u64, cursor, 32, BPF_F_MMAPABLE);
 #if CGROUP_FILTERS > 0
 BPF_ARRAY(cgroup_prefixes, struct prefix, CGROUP_FILTERS);
 #endif

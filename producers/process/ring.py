@@ -10,6 +10,7 @@ import mmap
 import os
 import select
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -27,6 +28,7 @@ class RingBuffer:
 
     def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor
+        self._size = size
         self._mask = size - 1
         self._consumer_page = mmap.mmap(descriptor, PAGE, mmap.MAP_SHARED)
         self._producer_pages = mmap.mmap(
@@ -35,7 +37,8 @@ class RingBuffer:
         self._consumer = memoryview(self._consumer_page)[:8].cast("Q")
         self._producer = memoryview(self._producer_pages)[:8].cast("Q")
         self._heads = memoryview(self._producer_pages)[PAGE:].cast("I")
-        self._position = self._consumer[0]
+        self.position = int(self._consumer[0])
+        """Up to here :meth:`read` has come; bytes since the ring was made."""
         self._barrier = threading.Lock()
         self._epoll = select.epoll()
         # Edge-triggered: level-triggered, it would return at once while anything lies unread, and
@@ -51,7 +54,30 @@ class RingBuffer:
     @property
     def unread_bytes(self) -> int:
         """What the kernel has written and :meth:`read` has not returned."""
-        return int(self._producer[0] - self._position)
+        return int(self._producer[0]) - self.position
+
+    @property
+    def oldest_intact(self) -> int:
+        """Everything from this position on is still there, also what was given back long ago."""
+        return max(0, int(self._producer[0]) - self._size)
+
+    def reread(self, start: int, stop: int) -> Iterator[bytes]:
+        """Records that were read before, as far as the kernel has not written over them yet.
+
+        :param start: a record's beginning
+        :param stop: where to end, not beyond :attr:`position`
+        """
+        position = start
+        while self.oldest_intact <= position < stop:
+            at = position & self._mask
+            length = self._heads[at >> 2]
+            size = length & ~(_BUSY | _DISCARDED)
+            record = self._producer_pages[PAGE + _HEAD + at : PAGE + _HEAD + at + size]
+            if position < self.oldest_intact or size > self._size:
+                return
+            if size == length:
+                yield record
+            position += (_HEAD + size + 7) & ~7
 
     def wait(self, seconds: float) -> None:
         """Return when the kernel asks for a reader, or after that time."""
@@ -62,7 +88,7 @@ class RingBuffer:
 
         They stay in the ring until :meth:`release`.
         """
-        heads, mask, position = self._heads, self._mask, self._position
+        heads, mask, position = self._heads, self._mask, self.position
         end = self._producer[0]
         spans: list[tuple[int, int]] = []
         while position < end and len(spans) < limit:
@@ -74,17 +100,21 @@ class RingBuffer:
                 start = PAGE + _HEAD + (position & mask)
                 spans.append((start, start + size))
             position += (_HEAD + size + 7) & ~7
-        self._position = position
+        self.position = position
         # The heads must be read before the data on processors that reorder loads (arm64); taking a
         # lock that nobody contends for is Python's memory barrier.
         with self._barrier:
             data = self._producer_pages
             return [data[start:stop] for start, stop in spans]
 
-    def release(self) -> None:
-        """Give the space of everything that was read back to the kernel."""
+    def seek(self, position: int) -> None:
+        """Go on reading at a later record's beginning."""
+        self.position = max(self.position, position)
+
+    def release(self, position: int) -> None:
+        """Give the space of everything before that position back to the kernel."""
         with self._barrier:
-            self._consumer[0] = self._position
+            self._consumer[0] = position
 
     def close(self) -> None:
         """Unmap the buffer and close its descriptor."""

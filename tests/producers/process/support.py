@@ -4,8 +4,9 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from producers.process.proc_files import uses_cgroup_v1
 from producers.process.settings import ProcessSettings
 from stream.contract.event import Event
 from stream.contract.kinds.process import ProcessEvent
+from tests.support.polling import eventually_sync
 
 NODE = "node-1"
 CGROUP_ROOT = Path("/sys/fs/cgroup/memory" if uses_cgroup_v1() else "/sys/fs/cgroup")
@@ -116,7 +118,14 @@ def cgroup(name: str = "") -> Iterator[str]:
         yield path
     finally:
         for each in made:
-            each.rmdir()
+            eventually_sync(partial(_removed, each))
+
+
+def _removed(folder: Path) -> bool:
+    """A cgroup stays busy for a moment after its last process was waited for."""
+    with suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
 
 
 def run_in(

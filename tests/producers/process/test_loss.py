@@ -64,7 +64,7 @@ def test_an_exit_whose_exec_was_lost_is_reported_and_marked(storm: Path) -> None
         run_in(path, storm, "flood", "1000", "2", "mark")
         late = start_cat(path)
         attached.records.read(1 << 20)
-        attached.records.release()
+        attached.records.release(attached.records.position)
         late.communicate(b"")
         source.finish()
     (event,) = sink.events
