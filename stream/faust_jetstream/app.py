@@ -5,9 +5,10 @@ from typing import Any
 import faust
 
 from .assignors import LeaderAssignor, PartitionAssignor
+from .errors import NotSupportedError
 from .jetstream import JetStream
 from .settings import JetStreamSettings
-from .table import Table, UnsupportedTable
+from .table import Table, TableManager, UnsupportedTable
 
 
 def create_app(
@@ -29,6 +30,11 @@ def create_app(
     if servers is not None:
         settings.servers = list(servers)
     settings.validate()
+    if options.get("processing_guarantee", "at_least_once") != "at_least_once":
+        raise NotSupportedError(
+            "processing_guarantee selects Kafka transactions. Leave it out: on this transport "
+            "state, results and offset are always committed together."
+        )
     defaults: dict[str, Any] = {
         "broker": list(settings.servers),
         "store": "memory://",
@@ -39,6 +45,7 @@ def create_app(
         "broker_commit_interval": settings.commit_interval,
         "topic_disable_leader": False,
         "Table": Table,
+        "TableManager": TableManager,
         "GlobalTable": UnsupportedTable,
         "SetTable": UnsupportedTable,
         "SetGlobalTable": UnsupportedTable,

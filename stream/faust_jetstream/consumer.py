@@ -67,14 +67,16 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         self.context.connection.on_closed.append(self._on_closed)
         await self.context.publisher.start()
         await self.context.sends.start()
-        await self.add_runtime_dependency(self.coordinator)
+        if not self.app.client_only:
+            await self.add_runtime_dependency(self.coordinator)
 
     async def on_stop(self) -> None:
         """Commit what is done, hand the partitions over, disconnect."""
         await self.wait_empty()
         await self._close_readers(list(self._readers))
         await self.engine.stop()
-        await self.coordinator.leave()
+        if not self.app.client_only:
+            await self.coordinator.leave()
         await self.context.publisher.stop()
         self.context.connection.on_closed.remove(self._on_closed)
         await self.context.connection.close()
@@ -90,7 +92,11 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         wanted = {topic for topic in topics if topic not in changelogs}
         for topic in wanted:
             await self.transport.discover(topic)
-        self.coordinator.subscribe(wanted)
+        if self.app.client_only:
+            self._assigned = {TP(topic, 0) for topic in wanted}
+            await self.seek_to_committed()
+        else:
+            self.coordinator.subscribe(wanted)
 
     async def create_topic(
         self, topic: str, partitions: int, replication: int, **options: Any
@@ -211,9 +217,7 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
 
     async def _committed_position(self, tp: TP) -> int:
         if self._is_local(tp):
-            if tp not in self._local_positions:
-                self._local_positions[tp] = await self._end(tp)
-            return self._local_positions[tp]
+            return self._local_positions.get(tp, 1)
         part = self.engine.held.get(tp.partition)
         stored = part.offsets.get(tp.topic) if part is not None else None
         if stored is not None:

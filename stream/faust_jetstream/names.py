@@ -91,6 +91,14 @@ class Names:
         """Stream of a topic that this package made; topics are shared by all apps."""
         return f"{self._upper}_TOPIC_{token(topic)}"
 
+    def reply_stream(self) -> str:
+        """Stream of all replies to agents' callers, of all apps."""
+        return f"{self._upper}_REPLIES"
+
+    def reply_root(self) -> str:
+        """Root of the subjects of :meth:`reply_stream`; the reply topic follows."""
+        return f"{self.prefix}.reply"
+
     def topic_root(self, topic: str) -> str:
         """Root of the subjects of :meth:`topic_stream`; the partition follows."""
         return f"{self.prefix}.topic.{token(topic)}"

@@ -13,6 +13,7 @@ from faust.types import TP, RecordMetadata
 
 from .connection import Connection
 from .errors import ConfigurationError
+from .names import partition_of
 from .tasks import wait_event
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ class Producer(FaustProducer):  # type: ignore[misc]
     def key_partition(self, topic: str, key: bytes | None) -> TP:
         """Return the partition of a key; without a key, partitions take turns."""
         partition = self.context.topics.partition_for(topic, key)
+        if topic in self.app.tables.changelog_topics and key is not None:
+            partition = partition_of(key, max(self.context.engine.partitions_needed, 1))
         if partition is None:
             known = self.context.topics.known.get(topic)
             count = known.partitions if known is not None else self.app.conf.topic_partitions

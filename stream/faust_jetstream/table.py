@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from faust.stores.base import Store
 from faust.streams import current_event
+from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.table import Table as FaustTable
 
 from .codec import Codec, FaustCodec, JSONCodec, KeyCodec
@@ -313,6 +314,18 @@ class Table(FaustTable):  # type: ignore[misc]
         return {**super().info(), "codec": self._codec, "key_codec": self._key_codec}
 
     def _verify_source_topic_partitions(self, source_topic: str) -> None: ...
+
+
+class TableManager(FaustTableManager):  # type: ignore[misc]
+    """faust's table manager, starting without its pause of a second.
+
+    As with faust, tables are declared before the app starts.
+    """
+
+    async def on_start(self) -> None:
+        """Register the tables, start what faust calls recovery."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class UnsupportedTable:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .connection import Connection
 from .errors import ApiError, ConfigurationError, StreamMismatchError
-from .names import Names, check_subject, key_from_token, key_token, partition_of
+from .names import Names, check_subject, key_from_token, key_token, partition_of, token
 from .reader import SECOND, Record
 
 logger = logging.getLogger(__name__)
@@ -182,7 +182,6 @@ class Topics:
         replicas: int | None = None,
         retention: float | None = None,
         compacting: bool = False,
-        local: bool = False,
         config: Mapping[str, Any] | None = None,
         only_check: bool = False,
     ) -> Topic:
@@ -202,7 +201,7 @@ class Topics:
             "storage": self._storage,
             "num_replicas": max(replicas or 1, self._replicas),
             "retention": "limits",
-            "discard": "old" if compacting or local else "new",
+            "discard": "old" if compacting else "new",
             "max_msgs_per_subject": 1 if compacting else -1,
             "max_age": int(retention * SECOND) if retention and not compacting else 0,
             "max_bytes": self._max_bytes,
@@ -233,8 +232,32 @@ class Topics:
             partitions,
             f"{self.names.topic_root(name)}.{{partition}}.>",
             compacting=compacting,
-            local=local,
         )
+        self.known[name] = topic
+        return topic
+
+    async def declare_replies(
+        self, connection: Connection, name: str, *, expires: float, local: bool
+    ) -> Topic:
+        """Declare a topic of replies. All of them share one stream, since each process that
+        asks has one of its own, and a stream per process would never go away.
+
+        ``expires`` is in seconds; ``local`` says that this process asks.
+        """
+        stream, root = self.names.reply_stream(), self.names.reply_root()
+        config = {
+            "name": stream,
+            "description": "replies of faust agents",
+            "subjects": [f"{root}.>"],
+            "storage": self._storage,
+            "num_replicas": self._replicas,
+            "discard": "old",
+            "max_age": int(expires * SECOND),
+            "max_bytes": self._max_bytes,
+            "duplicate_window": int(min(self._duplicate_window, expires) * SECOND),
+        }
+        await ensure_stream(connection, config, ("subjects",))
+        topic = Topic(name, stream, 1, f"{root}.{token(name)}.{{partition}}.>", local=local)
         self.known[name] = topic
         return topic
 

@@ -140,7 +140,10 @@ class Api:
     @classmethod
     async def connect(cls, *urls: str) -> "Api":
         client = await nats.connect(
-            list(urls), max_reconnect_attempts=-1, reconnect_time_wait=0.1, pending_size=64 << 20,
+            list(urls),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,
+            pending_size=64 << 20,
             error_cb=_quiet,
         )
         return cls(client)
@@ -156,7 +159,9 @@ class Api:
             raise RuntimeError(f"{subject}: {answer['error']}")
         return answer
 
-    async def create_partitioned(self, name: str, root: str, partitions: int, **config: Any) -> None:
+    async def create_partitioned(
+        self, name: str, root: str, partitions: int, **config: Any
+    ) -> None:
         """A stream that takes ``<root>.<a>.<b>`` and stores it as ``part.<p>.<a>.<b>``."""
         await self(
             f"STREAM.CREATE.{name}",
@@ -177,7 +182,9 @@ class Api:
         answer: dict[str, Any] = (await self(f"STREAM.INFO.{stream}"))["state"]
         return answer
 
-    async def read(self, stream: str, subject: str = ">") -> list[tuple[str, bytes, dict[str, str]]]:
+    async def read(
+        self, stream: str, subject: str = ">"
+    ) -> list[tuple[str, bytes, dict[str, str]]]:
         """All messages of a stream: subject, payload, headers."""
         answer = await self(
             f"CONSUMER.CREATE.{stream}",
@@ -196,7 +203,9 @@ class Api:
         )
         found: list[tuple[str, bytes, dict[str, str]]] = []
         inbox = self.client.new_inbox()
-        subscription = await self.client.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        subscription = await self.client.subscribe(
+            inbox, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
         left = answer["num_pending"]
         while left:
             batch = min(left, 5000)

@@ -93,9 +93,10 @@ async def test_a_commit_without_changes_writes_nothing(server: Server) -> None:
 async def test_results_leave_the_outbox_only_when_the_sourcing_stream_has_them(
     server: Server,
 ) -> None:
-    async with raw_stream(server) as api, context(
-        server.url, outbox_check_interval=0.1
-    ) as jetstream:
+    async with (
+        raw_stream(server) as api,
+        context(server.url, outbox_check_interval=0.1) as jetstream,
+    ):
         partition = await own(jetstream)
         sources = (await api("STREAM.INFO.RESULTS"))["config"]
         without = {**sources, "sources": []}
@@ -156,9 +157,11 @@ async def test_the_outbox_stream_also_takes_plain_publishes(server: Server) -> N
 
 
 async def test_a_frozen_owner_cannot_write_one_message_after_a_takeover(server: Server) -> None:
-    async with raw_stream(server) as api, context(server.url) as zombie, context(
-        server.url, member="b"
-    ) as owner:
+    async with (
+        raw_stream(server) as api,
+        context(server.url) as zombie,
+        context(server.url, member="b") as owner,
+    ):
         old = await own(zombie, generation=1)
         process(old, {"a": 1}, results=1)
         await zombie.commit()
@@ -177,9 +180,11 @@ async def test_a_frozen_owner_cannot_write_one_message_after_a_takeover(server: 
 
 
 async def test_an_old_generation_cannot_fence_a_newer_one(server: Server) -> None:
-    async with raw_stream(server), context(server.url) as late, context(
-        server.url, member="b"
-    ) as owner:
+    async with (
+        raw_stream(server),
+        context(server.url) as late,
+        context(server.url, member="b") as owner,
+    ):
         await late.prepare({"raw"})
         new = await own(owner, generation=5)
         with pytest.raises(SupersededError):
@@ -192,9 +197,7 @@ async def test_a_lost_answer_is_decided_by_the_offset_record(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch was committed, the answer was lost: it must not be sent again as another one."""
-    async with raw_stream(server) as api, context(
-        server.url, commit_try_timeout=0.3
-    ) as jetstream:
+    async with raw_stream(server) as api, context(server.url, commit_try_timeout=0.3) as jetstream:
         partition = await own(jetstream)
         dropped = []
         forward = jetstream.connection._on_reply
@@ -282,9 +285,10 @@ async def test_a_full_state_stream_only_delays_the_commit(server: Server) -> Non
 
 
 async def test_commits_happen_by_size_between_events(server: Server) -> None:
-    async with raw_stream(server), context(
-        server.url, commit_messages=10, batch_limit=25
-    ) as jetstream:
+    async with (
+        raw_stream(server),
+        context(server.url, commit_messages=10, batch_limit=25) as jetstream,
+    ):
         partition = await own(jetstream)
         for event in range(20):
             process(partition, {f"k{event}.{n}": n for n in range(7)})
@@ -296,9 +300,10 @@ async def test_commits_happen_by_size_between_events(server: Server) -> None:
 async def test_one_event_that_changes_too_much_is_a_clear_error_and_writes_nothing(
     server: Server,
 ) -> None:
-    async with raw_stream(server) as api, context(
-        server.url, commit_messages=10, batch_limit=25
-    ) as jetstream:
+    async with (
+        raw_stream(server) as api,
+        context(server.url, commit_messages=10, batch_limit=25) as jetstream,
+    ):
         crashed: list[Exception] = []
         jetstream.crash = crashed.append  # type: ignore[method-assign]
         partition = await own(jetstream)
@@ -369,22 +374,19 @@ async def test_a_foreign_writer_of_the_state_stream_is_noticed(server: Server) -
 
 async def test_recovery_reads_a_hundred_thousand_keys_whole(server: Server) -> None:
     """How fast is a matter for the benchmark; that nothing is missing is one for a test."""
-    async with raw_stream(server) as api:
-        async with context(server.url) as jetstream:
-            await jetstream.prepare({"raw"})
-            for number in range(100_000):
-                await api.client.publish(
-                    f"{ROOT}.t.t.{_token(number)}", b"%d" % number
-                )
-            await api.client.flush()
+    async with raw_stream(server) as api, context(server.url) as jetstream:
+        await jetstream.prepare({"raw"})
+        for number in range(100_000):
+            await api.client.publish(f"{ROOT}.t.t.{_token(number)}", b"%d" % number)
+        await api.client.flush()
 
-            async def stored() -> bool:
-                return (await api.state(STATE))["messages"] == 100_000
+        async def stored() -> bool:
+            return (await api.state(STATE))["messages"] == 100_000
 
-            await eventually(stored, 30)
-            partition = await own(jetstream)
-            assert len(partition.tables["t"]) == 100_000
-            assert all(partition.tables["t"][n] == n for n in range(0, 100_000, 997))
+        await eventually(stored, 30)
+        partition = await own(jetstream)
+        assert len(partition.tables["t"]) == 100_000
+        assert all(partition.tables["t"][n] == n for n in range(0, 100_000, 997))
 
 
 def _token(number: int) -> str:

@@ -19,8 +19,14 @@ class Worker:
         self.leaving = False
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).parent / "apps" / f"{app}.py"), "worker",
-                 "--without-web", "-l", "info"],
+                [
+                    sys.executable,
+                    str(Path(__file__).parent / "apps" / f"{app}.py"),
+                    "worker",
+                    "--without-web",
+                    "-l",
+                    "info",
+                ],
                 cwd=folder,
                 env={
                     **os.environ,
