@@ -95,6 +95,7 @@ class Membership:
         self._leader_renewed = 0.0
         self._last_tick = 0.0
         self._heartbeat_wanted = True
+        self._silent = False
         self._connection: Connection | None = None
 
     # -- called from the worker's loop ------------------------------------------------------
@@ -166,9 +167,9 @@ class Membership:
         reader.start()
         try:
             while not self._stop:
-                await self._tick(reader)
                 self._kick.clear()
-                if not reader.buffer and not self._heartbeat_wanted:
+                await self._tick(reader)
+                if not reader.buffer:
                     await wait_event(self._kick, self.settings.heartbeat / 4)
             await self._goodbye()
         except Exception as error:
@@ -206,13 +207,7 @@ class Membership:
         due = now - self.heartbeat_at >= self.settings.heartbeat
         if not (due or self._heartbeat_wanted):
             return
-        if now - self._main_seen > self.settings.stall_limit:
-            logger.error(
-                "the event loop has stood still for %.0f s: this member goes silent, and its "
-                "partitions move to others",
-                now - self._main_seen,
-            )
-            self._main_seen = now - self.settings.stall_limit / 2
+        if self._stalled(now):
             return
         own = self._records.get(self._own_subject)
         if own is not None and own.value.get("incarnation", "") > self.incarnation:
@@ -232,6 +227,17 @@ class Membership:
         else:
             self._heartbeat_wanted = True
             await asyncio.sleep(self.settings.retry_wait)
+
+    def _stalled(self, now: float) -> bool:
+        stalled = now - self._main_seen > self.settings.stall_limit
+        if stalled and not self._silent:
+            logger.error(
+                "the event loop has stood still for %.1f s: this member goes silent, and its "
+                "partitions move to others",
+                now - self._main_seen,
+            )
+        self._silent = stalled
+        return stalled
 
     async def _put(
         self, subject: str, value: dict[str, Any], expected: int | None = None
@@ -278,7 +284,8 @@ class Membership:
         subject = f"{self._root}.leader"
         record = self._records.get(subject)
         live = self._live(now)
-        if self.member not in live or self._left:
+        if self.member not in live or self._left or self._silent:
+            self.leading = False
             return
         ours = record is not None and record.value.get("member") == self.member
         current = ours and record is not None and record.value["incarnation"] == self.incarnation
