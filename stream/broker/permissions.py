@@ -4,7 +4,14 @@ The embedded server and Kubernetes both take their users from here. The subject'
 of the contract, and this is what makes it so: a producer can publish only below its own node.
 
 Every user has an inbox prefix of its own (``_INBOX_<user>``), so that nobody can read another's
-replies. Sources: docs.nats.io, "Authorization" and "JetStream wire API reference" (subjects
+replies.
+
+What permissions can't do: a JetStream answer goes to whatever reply subject its request named, and
+no permission applies to that. So a producer can have an acknowledgement sent to another node's raw
+subject. It has none of the headers of a batch, so it ends as a dead letter; nothing can be forged
+with it. A sink could have messages delivered to a raw subject; it is trusted that far.
+
+Sources: docs.nats.io, "Authorization" and "JetStream wire API reference" (subjects
 ``$JS.API.…`` and ``$JS.ACK.…``).
 """
 
@@ -17,6 +24,10 @@ from stream.contract.subjects import BUCKETS, DEAD, EVENTS, LOSS, RAW, escape_to
 
 CONTENT_KIND: Final = "snapshot"
 """The kind that holds what people wrote; reading it is a permission of its own."""
+WORKER_STATE: Final = "faust"
+"""First token of the subjects in which workers keep their state (``prefix`` of the transport)."""
+REPLAY: Final = "replay"
+"""First token of the subjects of replay runs."""
 
 
 class Role(StrEnum):
@@ -93,21 +104,28 @@ def permissions_of(user: User) -> Permissions:
 
 
 def _worker(inbox: str) -> Permissions:
-    """A worker makes and drops the streams of its own state, so only ours are named in denials."""
-    kept = [f"$JS.API.STREAM.DELETE.{name}" for name in ("RAW", "EVENTS", "BUCKETS", "DEAD")]
+    """A worker makes the streams of its own state, and adds its outboxes as sources to ours.
+
+    It may not touch RAW but for removing what it has committed, nor delete any stream of ours.
+    """
+    guarded = [f"$JS.API.STREAM.{action}.RAW" for action in ("CREATE", "UPDATE", "DELETE")]
+    guarded += [f"$JS.API.STREAM.DELETE.{name}" for name in ("EVENTS", "BUCKETS", "DEAD")]
     return Permissions(
-        publish=(">",),
-        subscribe=(f"{RAW}.>", f"{LOSS}.>", f"{EVENTS}.>", "$KV.>", "$JS.EVENT.>", inbox),
-        deny_publish=(
-            "$SYS.>",
-            f"{RAW}.>",
-            "part.>",
-            f"{LOSS}.sink.>",
-            f"{DEAD}.sink.>",
-            "_INBOX.>",
-            "$JS.API.ACCOUNT.>",
-            *kept,
+        publish=(
+            f"{EVENTS}.*.*",
+            f"{BUCKETS}.*.*",
+            f"{LOSS}.*.*",
+            f"{DEAD}.worker.*",
+            f"{WORKER_STATE}.>",
+            f"{REPLAY}.>",
+            "$JS.API.INFO",
+            "$JS.API.STREAM.>",
+            "$JS.API.CONSUMER.>",
+            "$JS.API.DIRECT.GET.>",
+            "$JS.ACK.>",
         ),
+        subscribe=(inbox,),
+        deny_publish=(f"{LOSS}.sink.*", *guarded),
     )
 
 

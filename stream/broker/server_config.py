@@ -49,6 +49,11 @@ class ServerConfig:
     """Where the server says which ports it took; needed with port -1."""
     log_file: Path | None = None
     """Absent: the log goes to stderr."""
+    tls_certificate: Path | None = None
+    """PEM file with the server's certificate; absent: no TLS, which is right on the loopback."""
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    """With it, clients must show a certificate that it signed."""
 
     def render(self) -> str:
         """The text of ``nats.conf``."""
@@ -68,6 +73,11 @@ class ServerConfig:
             "write_deadline": "10s",
             "jetstream": jetstream,
         }
+        if self.tls_certificate is not None:
+            settings["tls"] = {"cert_file": str(self.tls_certificate)}
+            settings["tls"] |= {"key_file": str(self.tls_key)} if self.tls_key else {}
+            if self.tls_ca is not None:
+                settings["tls"] |= {"ca_file": str(self.tls_ca), "verify": True}
         if self.monitor_port:
             settings["http"] = f"127.0.0.1:{self.monitor_port}"
         if self.ports_folder is not None:

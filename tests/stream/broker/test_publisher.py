@@ -19,6 +19,7 @@ from stream.broker.streams import ensure_streams
 from stream.broker.wire import encode_headers
 from tests.support.nats_server import NODE, NatsServer
 
+MEBIBYTE = 1024 * 1024
 Result = PublishAck | BrokerError
 
 
@@ -54,7 +55,15 @@ async def test_a_repeated_id_is_stored_once(connect, jetstream) -> None:
 
 async def test_a_full_stream_refuses_and_says_so(connect, nats_server: NatsServer) -> None:
     jetstream = JetStream(await connect())
-    await ensure_streams(jetstream, StreamSettings(raw_max_bytes=1024 * 1024, events_max_bytes=1024 * 1024, buckets_max_bytes=1024 * 1024, dead_max_bytes=1024 * 1024))  # fmt: skip
+    await ensure_streams(
+        jetstream,
+        StreamSettings(
+            raw_max_bytes=MEBIBYTE,
+            events_max_bytes=MEBIBYTE,
+            buckets_max_bytes=MEBIBYTE,
+            dead_max_bytes=MEBIBYTE,
+        ),
+    )
     publisher = AckedPublisher(await connect(f"producer-{NODE}"))
     results: list[Result] = []
     for _ in range(12):
@@ -75,7 +84,7 @@ async def test_without_a_stream_nobody_answers(connect) -> None:
 
 async def test_a_refused_subject_fails_with_the_reason(connect, jetstream) -> None:
     publisher = AckedPublisher(await connect(f"producer-{NODE}"), timeout_seconds=0.5)
-    with pytest.raises(RequestTimeoutError, match="(?i)permissions violation for publish"):
+    with pytest.raises(RequestTimeoutError, match=r"(?i)permissions violation for publish"):
         await publisher.publish_wait("raw.process.node-b", b"x")
     await publisher.close()
 
