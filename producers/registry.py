@@ -48,10 +48,29 @@ def _cgroup(context: ObserverContext) -> Observer:
     return CgroupObserver(context.configuration.section("cgroup", CgroupSettings))
 
 
+def _hostpath(context: ObserverContext) -> Observer:
+    from producers.hostpath.observer import HostPathObserver
+    from producers.hostpath.settings import HostPathSettings
+
+    return HostPathObserver(
+        context.configuration.section("hostpath", HostPathSettings),
+        context.state_folder / "hostpath",
+    )
+
+
+def _pod(context: ObserverContext) -> Observer:
+    from producers.pod.observer import PodObserver
+    from producers.pod.settings import PodSettings
+
+    return PodObserver(context.node, context.configuration.section("pod", PodSettings))
+
+
 OBSERVERS: Final[dict[str, Callable[[ObserverContext], Observer]]] = {
     "process": _process,
     "file": _file,
+    "hostpath": _hostpath,
     "cgroup": _cgroup,
+    "pod": _pod,
 }
 """Name, as in ``tenwatch produce <name>``, and how to make it."""
 
