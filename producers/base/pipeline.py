@@ -14,6 +14,7 @@ from typing import Final
 
 from producers.base.accounts import Account, LossLedger
 from producers.base.batcher import Batch, Batcher
+from producers.base.durability import DurableEventQueue
 from producers.base.errors import SpoolFullError, SpoolWriteError
 from producers.base.event_queue import EventQueue, Loss
 from producers.base.progress import PROGRESS, progress_events
@@ -63,9 +64,8 @@ class Pipeline:
         self.storage = Storage(
             Path(settings.spool.folder) / settings.name, settings.spool, self.boot, self.kinds
         )
-        self.queue = EventQueue(
-            self._producer.queue_events, self._producer.queue_policy, self._wake_up
-        )
+        queue = DurableEventQueue if self._producer.queue_policy == "block" else EventQueue
+        self.queue = queue(self._producer.queue_events, self._producer.queue_policy, self._wake_up)
         # No more than a segment in memory: a full spool can't drop what is about to be sent.
         window = min(self._producer.publish_window_bytes, settings.spool.segment_bytes)
         self.publisher = SpoolPublisher(
@@ -78,6 +78,8 @@ class Pipeline:
         Raises :class:`~producers.base.errors.SpoolError`.
         """
         self.recovery = await self.storage.open()
+        if isinstance(self.queue, DurableEventQueue):
+            self.queue.prepare(self.boot, self.recovery)
         for gap in self.recovery.gaps:
             self._lose(gap, SPOOL_CORRUPT)
         if self.recovery.damaged_bytes and not self.recovery.gaps:
@@ -283,6 +285,7 @@ class Pipeline:
             stored, error = await self.storage.append(batches)
             for each in stored:
                 self.publisher.offer(each)
+                self._settled(each.meta)
             batches = batches[len(stored) :]
             if error is None:
                 self.spool_problem = ""
@@ -291,12 +294,19 @@ class Pipeline:
             if isinstance(error, SpoolWriteError):
                 first = batches[0]
                 if self.publisher.offer_unspooled(first.meta, first.payload):
+                    self._settled(first.meta)
                     batches = batches[1:]
                     continue
             reason = SPOOL_FULL if isinstance(error, SpoolFullError) else SPOOL_UNWRITABLE
             if not await self._make_room(reason):
                 self._lose(_whole(batches[0].meta), reason)
+                self._settled(batches[0].meta)
                 batches = batches[1:]
+
+    def _settled(self, meta: Meta) -> None:
+        """Tell the observers that wait for it."""
+        if isinstance(self.queue, DurableEventQueue):
+            self.queue.settled(meta)
 
     async def _make_room(self, reason: str) -> bool:
         """Apply the policy to a full spool; False if the newest batch is what goes."""

@@ -116,6 +116,8 @@ class Spool:
             self._segments[number] = segment
             self.bytes_on_disk += segment.size
         self.damaged_bytes = recovery.damaged_bytes
+        for (boot, kind), (meta, _) in sorted(last.items()):
+            recovery.next_seqs[kind] = boot, meta.last_seq + 1
         if self._segments:
             self.floor = max(floor, Position(next(iter(self._segments)), 0))
             self.end = Position(self._last().number, self._last().size)

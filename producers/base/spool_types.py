@@ -74,3 +74,5 @@ class Recovery:
     """Elsewhere: the disk's fault."""
     gaps: list[LostRange] = field(default_factory=list)
     """Seqs that lay where the damage is."""
+    next_seqs: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By kind: the last life of which anything is left, acknowledged or not, and the seq behind."""
