@@ -21,11 +21,23 @@ class Admission:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold one place; TooManyQueriesError when the queue is full or the wait too long."""
+        if self._places.locked():
+            await self._wait()
+        else:
+            await self._places.acquire()  # at once: nobody waits and a place is free
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._places.release()
+
+    async def _wait(self) -> None:
         if self.waiting >= self._limits.waiting:
             self.refused += 1
             raise TooManyQueriesError(
-                f"Too many simultaneous queries: {self._limits.concurrent} run and "
-                f"{self.waiting} wait already; try again later"
+                f"Too many simultaneous queries: {self.running} run and {self.waiting} wait "
+                "already; try again later"
             )
         self.waiting += 1
         try:
@@ -38,9 +50,3 @@ class Admission:
             ) from None
         finally:
             self.waiting -= 1
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._places.release()

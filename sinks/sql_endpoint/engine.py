@@ -124,10 +124,8 @@ class RunningQuery:
             self._connection.close()
             self._done = asyncio.get_running_loop().create_future()
             self._done.set_result(None)
-        while not self._done.done():
-            # Again and again: the statement may not have been known to the engine yet.
-            await self._engine.kill(self._token)
-            await asyncio.wait([self._done], timeout=_KILL_AGAIN_SECONDS)
+        # Shielded: who ends it may be stopped meanwhile, and the engine must not go on.
+        await asyncio.shield(asyncio.ensure_future(self._engine.end(self._token, self._done)))
 
 
 class Engine:
@@ -274,10 +272,13 @@ class Engine:
         }
         connection.query(f"SET {_clause(values)}", "Null", params={})
 
-    async def kill(self, token: str) -> None:
-        """Kill the statement that carries `token`, if it runs."""
+    async def end(self, token: str, done: asyncio.Future[None]) -> None:
+        """Kill the statement that carries `token` until it is `done`."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._control, self._kill, token)
+        while not done.done():
+            # Again and again: the statement may not have been known to the engine yet.
+            await loop.run_in_executor(self._control, self._kill, token)
+            await asyncio.wait([done], timeout=_KILL_AGAIN_SECONDS)
 
     def _kill(self, token: str) -> None:
         if self._killer is None:

@@ -29,7 +29,7 @@ _FREE = words(
     extremes final format_csv_delimiter format_csv_null_representation
     format_tsv_null_representation group_by_overflow_mode group_by_use_nulls interval_output_format
     join_algorithm join_any_take_last_row join_default_strictness join_overflow_mode join_use_nulls
-    limit offset max_block_size optimize_aggregation_in_order optimize_read_in_order
+    limit offset optimize_aggregation_in_order optimize_read_in_order
     prefer_column_name_to_alias read_overflow_mode result_overflow_mode session_timezone
     sort_overflow_mode timeout_overflow_mode totals_mode transform_null_in union_default_mode
     intersect_default_mode except_default_mode use_query_condition_cache
@@ -51,6 +51,7 @@ _FREE_FAMILIES = (
     "output_format_write_",
 )
 _FREE_VALUE_LENGTH = 200
+_LARGEST_BLOCK = 1_048_576  # rows; a block lies in memory as a whole
 
 # Settings of a write, for an admin.
 _FREE_FOR_WRITES = words(
@@ -73,6 +74,7 @@ def _ceilings(limits: QueryLimits) -> dict[str, float]:
         "max_rows_to_read": limits.read_rows,
         "max_bytes_to_read": limits.read_bytes,
         "max_threads": limits.threads,
+        "max_block_size": _LARGEST_BLOCK,
     }
 
 
@@ -86,6 +88,7 @@ def engine_settings(
     """
     ceilings = _ceilings(limits)
     chosen = {name: _number(ceiling) for name, ceiling in ceilings.items()}
+    del chosen["max_block_size"]  # the engine's own default is far below the ceiling
     # Spill would fill the store's disk; a query that needs more memory is told so.
     chosen["max_bytes_before_external_group_by"] = "0"
     chosen["max_bytes_ratio_before_external_group_by"] = "0"
@@ -113,8 +116,6 @@ def engine_settings(
             raise SettingRefusedError(
                 f"the setting {name[:100]!r} may not be changed here; leave it out"
             )
-    if int(chosen.get("max_block_size", "65409") or 0) > 1_048_576:
-        raise SettingRefusedError("max_block_size may be at most 1048576 here")
     return chosen
 
 

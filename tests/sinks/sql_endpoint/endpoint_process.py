@@ -63,9 +63,7 @@ class EndpointProcess:
         self.url: str = json.loads(self._line(START_SECONDS))["url"]
         self.address = urlsplit(self.url).netloc
         self.port = int(self.address.rpartition(":")[2])
-        self._tls: ssl.SSLContext | None = None
-        if "certificate" in options:
-            self._tls = ssl.create_default_context(cafile=options["certificate"])
+        self.certificate: str | None = options.get("certificate")
 
     def __enter__(self) -> Self:
         return self
@@ -114,9 +112,10 @@ class EndpointProcess:
 
     def connection(self, seconds: float = 60.0) -> http.client.HTTPConnection:
         """A raw connection."""
-        if self._tls is not None:
+        if self.certificate is not None:
+            trusted = ssl.create_default_context(cafile=self.certificate)
             return http.client.HTTPSConnection(
-                "localhost", self.port, timeout=seconds, context=self._tls
+                "localhost", self.port, timeout=seconds, context=trusted
             )
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
 

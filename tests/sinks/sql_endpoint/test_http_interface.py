@@ -17,6 +17,11 @@ DECODERS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": lambda raw: zstandard.ZstdDecompressor().decompressobj().decompress(raw),
     "lz4": lz4.frame.decompress,
 }
+FORMATS = (
+    "CSV CSVWithNames TSVWithNamesAndTypes JSON JSONCompact JSONColumns JSONCompactEachRow Pretty "
+    "PrettyCompact Vertical Markdown XML Values Native RowBinary Parquet Arrow ArrowStream ORC "
+    "MsgPack Avro SQLInsert Null"
+)
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
@@ -119,9 +124,7 @@ def test_the_format_comes_from_the_statement_or_parameter_or_header(
 
 @pytest.mark.parametrize(
     "name",
-    "CSV CSVWithNames TSVWithNamesAndTypes JSON JSONCompact JSONColumns JSONCompactEachRow Pretty "
-    "PrettyCompact Vertical Markdown XML Values Native RowBinary Parquet Arrow ArrowStream ORC "
-    "MsgPack Avro SQLInsert Null".split(),
+    FORMATS.split(),
 )
 def test_every_format_is_whole(endpoint: EndpointProcess, name: str) -> None:
     """The same bytes as one block: so headers and footers stand once, in their place."""
