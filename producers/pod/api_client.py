@@ -98,6 +98,8 @@ class ApiClient:
         connection = self._connect()
         try:
             connection.connect()
+            if self._closed:
+                raise ApiError("the client is closed")
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.sock.settimeout(read_seconds)
             connection.request("GET", path, headers=self._headers())

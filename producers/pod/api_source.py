@@ -17,6 +17,7 @@ from producers.pod.settings import PodSettings
 _GONE: Final = 410
 _QUEUE: Final = 256
 _STEPS: Final = 60
+_STOP_SECONDS: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -73,11 +74,12 @@ class ApiSource:
         """Begin, after a random wait."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the request under way and the thread."""
+    def stop(self) -> bool:
+        """End the request under way and the thread; True when it ended in time."""
         self._stopping.set()
         self._client.close()
-        self._thread.join(5)
+        self._thread.join(_STOP_SECONDS)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         self._stopping.wait(self._random.uniform(0, self._settings.start_jitter_seconds))

@@ -80,8 +80,11 @@ class NodeSource:
         for name in _names(root / "pods"):
             if match := _FOLDER.fullmatch(name):
                 records[match["uid"]] = _named(match["uid"], match["namespace"], match["name"])
-        self._read_links(records)
-        self._read_cgroups(records)
+        linked = self._read_links()
+        for uid, record in records.items():
+            if uid in linked:
+                record.containers = linked[uid].containers
+        self._read_cgroups(records, linked)
         return records
 
     def drain(self) -> bool:
@@ -95,8 +98,10 @@ class NodeSource:
         if self.inotify is not None:
             self.inotify.close()
 
-    def _read_links(self, records: dict[str, PodRecord]) -> None:
+    def _read_links(self) -> dict[str, PodRecord]:
+        """What the links name. They outlive their pods, so alone they prove no pod."""
         folder = self._settings.log_root / "containers"
+        linked: dict[str, PodRecord] = {}
         for name in _names(folder):
             match = _LINK.fullmatch(name)
             if match is None:
@@ -108,14 +113,15 @@ class NodeSource:
             for part in target.split("/"):
                 pod = _FOLDER.fullmatch(part)
                 if pod is not None and pod["name"] == match["name"]:
-                    record = records.setdefault(
+                    record = linked.setdefault(
                         pod["uid"], _named(pod["uid"], pod["namespace"], pod["name"])
                     )
                     record.containers[match["id"]] = PodContainer(
                         name=match["container"], container_id=match["id"]
                     )
+        return linked
 
-    def _read_cgroups(self, records: dict[str, PodRecord]) -> None:
+    def _read_cgroups(self, records: dict[str, PodRecord], linked: dict[str, PodRecord]) -> None:
         if self._hierarchy is None:
             return
         walk = self._hierarchy.walk()
@@ -134,7 +140,7 @@ class NodeSource:
         self._containers = {key: each for key, each in self._containers.items() if key in present}
         self.unresolved = False
         for uid, containers in of_pod.items():
-            record = records.setdefault(uid, PodRecord(uid))
+            record = records.setdefault(uid, linked.get(uid) or PodRecord(uid))
             for container_id, path in containers:
                 self._add(record, container_id, path)
 
