@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -16,6 +17,7 @@ from sinks.errors import SchemaError, StoreAwayError, StoreError, StoreFullError
 from sinks.ingest.health import HealthServer, metrics_text
 from sinks.ingest.settings import SinkSettings, SqlSettings
 from sinks.ingest.sink import Sink
+from sinks.maintenance.loop import Maintenance
 from sinks.sql_endpoint import ChdbReaders, EndpointSettings, Role, SqlEndpoint, User
 from sinks.store.client import Store
 from sinks.store.migrations import apply_schema
@@ -74,6 +76,7 @@ class _Run:
         self._on_ready = on_ready
         self._stop = asyncio.Event()
         self._sink: Sink | None = None
+        self._maintenance: Maintenance | None = None
         self._problem = "starting"
 
     async def run(self) -> int:
@@ -136,6 +139,9 @@ class _Run:
                 return ExitCode.DRAINED
             self._sink = sink
             self._problem = ""
+            node = self._role.sink.node or socket.gethostname()
+            self._maintenance = Maintenance(store, sink, node)
+            upkeep = asyncio.create_task(self._maintenance.run(), name="sink-maintenance")
             addresses = {"health": f"http://{self._role.sink.host}:{health.port}"}
             if endpoint is not None:
                 addresses["sql"] = endpoint.url
@@ -144,6 +150,8 @@ class _Run:
                 self._on_ready(addresses)
             await self._stop.wait()
             _log.info("stopping: storing what is held")
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
             return ExitCode.DRAINED if await sink.stop() else ExitCode.LEFT_OVER
         finally:
             if endpoint is not None:
@@ -187,7 +195,31 @@ class _Run:
         return self._sink.troubles() if self._sink is not None else []
 
     def _metrics(self) -> str:
-        return metrics_text(self._sink) if self._sink is not None else ""
+        if self._sink is None:
+            return ""
+        upkeep = self._maintenance
+        further = (
+            [
+                ("upkeep_rounds_total", "counter", "Rounds of upkeep", upkeep.rounds),
+                (
+                    "upkeep_failures_total",
+                    "counter",
+                    "Steps of upkeep that failed",
+                    upkeep.failures,
+                ),
+                ("upkeep_seconds", "gauge", "Length of the newest round", upkeep.round_seconds),
+                ("rolled_windows_total", "counter", "Windows rolled up", upkeep.windows),
+                (
+                    "purged_messages_total",
+                    "counter",
+                    "Stored messages taken from streams",
+                    upkeep.purged,
+                ),
+            ]
+            if upkeep is not None
+            else []
+        )
+        return metrics_text(self._sink, further)
 
 
 class _SqlUser(msgspec.Struct):

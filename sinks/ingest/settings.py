@@ -14,6 +14,9 @@ class SinkSettings(Struct, frozen=True, kw_only=True):
     """Address of the health and metrics server. Default: this machine only."""
     health_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """Its TCP port. Default 0: any free one, named in the log."""
+    node: str = ""
+    """Name under which it reports losses of its own. Default empty: the name of this machine; in
+    Kubernetes give the node's by the downward API."""
     insert_interval_seconds: Seconds = 1.0
     """Shortest time between two inserts into one table that are not full, seconds. Default 1: each
     insert makes a part, and parts have to be merged. After a silence the first rows go at once."""

@@ -26,3 +26,6 @@ ${settings}
 COMMENT 'One row per interval of events that the sink accounted for';
 
 ${distributed:ledger:cityHash64(kind, node, boot)}
+
+-- Where a day of the ledger is joined into fewer rows before it takes the place of the day.
+CREATE TABLE IF NOT EXISTS ${table:ledger_compacting} AS ${local:ledger};

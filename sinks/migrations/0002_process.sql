@@ -3,7 +3,9 @@
 CREATE TABLE IF NOT EXISTS ${table:process_events}
 (
 ${include:process_columns}
-${include:event_columns}
+${include:event_columns},
+    INDEX exec_id_bloom exec_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX container_id_set container_id TYPE set(64) GRANULARITY 1
 )
 ENGINE = ${engine:MergeTree}
 PARTITION BY toDate(ts)

@@ -4,7 +4,9 @@
 
 CREATE TABLE IF NOT EXISTS ${table:buckets_10s}
 (
-${include:bucket_columns}
+${include:bucket_columns},
+    inserted_at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(DoubleDelta, ZSTD(1)) COMMENT 'When the row was stored, UTC',
+    INDEX inserted_at_range inserted_at TYPE minmax GRANULARITY 1
 )
 ENGINE = ${engine:ReplacingMergeTree(version)}
 PARTITION BY toDate(window_start)
@@ -17,7 +19,9 @@ ${distributed:buckets_10s:cityHash64(node)}
 
 CREATE TABLE IF NOT EXISTS ${table:buckets_1m}
 (
-${include:bucket_columns}
+${include:bucket_columns},
+    inserted_at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(DoubleDelta, ZSTD(1)) COMMENT 'When the row was stored, UTC',
+    INDEX inserted_at_range inserted_at TYPE minmax GRANULARITY 1
 )
 ENGINE = ${engine:ReplacingMergeTree(version)}
 PARTITION BY toYYYYMM(window_start)
@@ -30,7 +34,9 @@ ${distributed:buckets_1m:cityHash64(node)}
 
 CREATE TABLE IF NOT EXISTS ${table:buckets_1h}
 (
-${include:bucket_columns}
+${include:bucket_columns},
+    inserted_at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(DoubleDelta, ZSTD(1)) COMMENT 'When the row was stored, UTC',
+    INDEX inserted_at_range inserted_at TYPE minmax GRANULARITY 1
 )
 ENGINE = ${engine:ReplacingMergeTree(version)}
 PARTITION BY toYear(window_start)
@@ -41,21 +47,19 @@ COMMENT 'Rows of one hour, from final rows of 10 seconds; read it with FINAL';
 
 ${distributed:buckets_1h:cityHash64(node)}
 
--- Which hours have been rolled up from how much, so that only what changed is rolled up again.
+-- How far the roll-ups have come: what was inserted later is rolled up by the next round.
 CREATE TABLE IF NOT EXISTS ${table:rollups}
 (
-    target LowCardinality(String) COMMENT 'Table that was written: buckets_1m or buckets_1h',
-    hour DateTime('UTC') COMMENT 'Hour of the windows, UTC',
-    source_version UInt64 COMMENT 'Highest version of the final rows that were read',
-    source_rows UInt64 COMMENT 'Number of final rows that were read',
-    rolled_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When'
+    target LowCardinality(String) COMMENT 'Table that is rolled up into: buckets_1m or buckets_1h',
+    rolled_until DateTime64(3, 'UTC') COMMENT 'Rows inserted before this time are in it',
+    windows UInt64 COMMENT 'Windows that the round wrote anew'
 )
-ENGINE = ${engine:ReplacingMergeTree(rolled_at)}
-ORDER BY (target, hour)
+ENGINE = ${engine:ReplacingMergeTree(rolled_until)}
+ORDER BY target
 ${settings}
 COMMENT 'State of the roll-ups; read it with FINAL';
 
-${distributed:rollups:cityHash64(hour)}
+${distributed:rollups:cityHash64(target)}
 
 -- What was erased on request, and by whom; the erased text itself is not repeated here.
 CREATE TABLE IF NOT EXISTS ${table:erasures}

@@ -8,7 +8,7 @@
 ``${settings}``           the settings of a table that events are inserted into
 ``${settings_cleanup}``   the same for one that OPTIMIZE … CLEANUP empties
 ``${distributed:n:key}``  on a cluster the Distributed table over ``n_local``; else nothing
-``${include:file}``       a file of the folder ``fragments``
+``${include:file a b}``   a file of the folder ``fragments``, with ``@1`` and ``@2`` replaced
 """
 
 import re
@@ -82,7 +82,10 @@ class Template:
                 table, _, key = argument.partition(":")
                 return self._distributed(table, key)
             case "include":
-                text = (self._folder / "fragments" / f"{argument}.sql").read_text(encoding="utf-8")
+                name, *given = argument.split()
+                text = (self._folder / "fragments" / f"{name}.sql").read_text(encoding="utf-8")
+                for number, value in enumerate(given, 1):
+                    text = text.replace(f"@{number}", value)
                 return self.render(text).rstrip("\n")
             case _ if word in self._places:
                 return self._places[word]()

@@ -14,7 +14,7 @@ from sinks.errors import SchemaError
 from sinks.store.client import Client, columns_of, quoted
 from sinks.store.template import Template
 
-_SOURCE: Final = re.compile(r"\$\{name:(\w+)\}")
+_SOURCE: Final = re.compile(r"`\w+`\.`(\w+)`")
 _COLUMN: Final = re.compile(r"^--\s*@(\w+):\s*(.+)$")
 
 
@@ -58,7 +58,7 @@ def _read(path: Path, template: Template) -> View:
             description.append(line.removeprefix("--").strip())
     name = path.stem.partition("_")[2]
     select = template.render("\n".join(body)).strip().rstrip(";")
-    sources = tuple(dict.fromkeys(_SOURCE.findall("\n".join(body))))
+    sources = tuple(dict.fromkeys(_SOURCE.findall(select)))
     return View(name, " ".join(description), select, comments, sources)
 
 
