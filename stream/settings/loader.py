@@ -98,7 +98,12 @@ def _read(path: Path) -> dict[str, dict[str, SettingValue]]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: can't be read: {error.strerror}") from None
-    loader = yaml.SafeLoader(text)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from None
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML: {error}") from None
     try:
         root = loader.get_single_node()
         if root is None:
@@ -118,7 +123,9 @@ def _read(path: Path) -> dict[str, dict[str, SettingValue]]:
                 for name, value in body.value
             }
         return sections
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, SettingsError):
+            raise
         raise SettingsError(f"{path}: not valid YAML: {error}") from None
     finally:
         loader.dispose()
