@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from .errors import ApiError, JetStreamTransportError
+from .errors import ApiError, ConfigurationError, JetStreamTransportError
 from .settings import JetStreamSettings
+from .tasks import stop_task
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,9 @@ class Connection:
         self._closing = False
         self._lock = asyncio.Lock()
         self._replies: dict[str, asyncio.Future[Msg]] = {}
+        self._refused: asyncio.Future[None] | None = None
+        self._last_error = ""
+        self._last_error_at = 0.0
         self._reply_prefix = ""
         self._last_reply = 0
 
@@ -88,16 +93,36 @@ class Connection:
             if self._client is not None:
                 return
             client = Client()
-            await client.connect(
+            await self._connect(client)
+            self._reply_prefix = client.new_inbox()
+            await client.subscribe(f"{self._reply_prefix}.*", cb=self._on_reply)
+            self._client = client
+
+    async def _connect(self, client: Client) -> None:
+        """Connect, however long it takes; refused credentials are an error at once."""
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._refused = refused
+        connecting = asyncio.create_task(
+            client.connect(
                 name=self.name,
                 reconnected_cb=self._reconnected,
                 closed_cb=self._closed,
                 error_cb=self._error,
                 **self.settings.connect_options(),
             )
-            self._reply_prefix = client.new_inbox()
-            await client.subscribe(f"{self._reply_prefix}.*", cb=self._on_reply)
-            self._client = client
+        )
+        try:
+            await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                connecting.result()
+                return
+            self._closing = True
+            await stop_task(connecting)
+            await client.close()
+            refused.result()
+        finally:
+            self._refused = None
+            self._closing = False
 
     async def close(self) -> None:
         """Give up one use; the last one closes the socket."""
@@ -184,4 +209,16 @@ class Connection:
     async def _error(self, error: Exception) -> None:
         if isinstance(error, nats.errors.SlowConsumerError):
             self.slow_consumer_errors += 1
-        logger.warning("%s: %r", self.name, error)
+        if self._refused is not None and "authorization" in str(error).lower():
+            if not self._refused.done():
+                self._refused.set_exception(
+                    ConfigurationError(
+                        f"the server refused the credentials of {self.name} ({error}): check "
+                        "user and password, token, nkey_seed_file or credentials_file."
+                    )
+                )
+            return
+        now = time.monotonic()
+        if repr(error) != self._last_error or now - self._last_error_at > 10:
+            self._last_error, self._last_error_at = repr(error), now
+            logger.warning("%s: %r", self.name, error)
