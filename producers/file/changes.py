@@ -200,6 +200,14 @@ class Changes:
             after.events += before.events
 
     def _touch(self, path: bytes, read_us: int, pid: int, *, wait: bool = True) -> Change:
+        while (
+            wait
+            and path not in self._by_last
+            and len(self._by_last) >= self._limit
+            and not self._closed
+        ):
+            self._changed.notify_all()
+            self._changed.wait(_WAIT_FOR_ROOM)
         now = self._monotonic()
         # Several roots have a reader each; the order here is the order of times all the same.
         self._latest_us = read_us = max(self._latest_us, read_us)
@@ -210,9 +218,6 @@ class Changes:
             change.quiet_since = now
             change.pid = pid or change.pid
             return change
-        while wait and len(self._by_last) >= self._limit and not self._closed:
-            self._changed.notify_all()
-            self._changed.wait(_WAIT_FOR_ROOM)
         if not self._by_last:
             self._changed.notify_all()
         change = Change(path, read_us, now, now, pid)

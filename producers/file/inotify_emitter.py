@@ -4,6 +4,7 @@ Built on the internals of watchdog 7.1 (the version in requirements.txt), whose 
 unbounded queues, tells no handler of an overflow, and is silent when a folder can't be watched.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -58,7 +59,8 @@ from producers.file.events import (
     QueueOverflowed,
 )
 
-_QUEUED_EVENTS: Final = 8192
+QUEUED_EVENTS: Final = 8192
+"""Events between the reader of the kernel and the emitter; at this number the reader waits."""
 _OURS: Final[dict[type[FileSystemEvent], type[KernelEvent]]] = {
     FileClosedEvent: FileClosed,
     FileCreatedEvent: FileCreated,
@@ -141,7 +143,7 @@ class BoundedGrouper(InotifyMoveEventGrouper):
 
     def put_event(self, event: PathedInotifyEvent) -> None:
         """Add one; waits while the queue is full."""
-        while len(self._queue._queue) >= _QUEUED_EVENTS and not self._queue._closed:
+        while len(self._queue._queue) >= QUEUED_EVENTS and not self._queue._closed:
             time.sleep(0.002)
         found = event.ev
         if isinstance(found, StampedEvent):
@@ -181,9 +183,50 @@ class ReportingWatchGroup(InotifyWatchGroup):
         self._move_event_grouper = self.grouper
         super().__post_init__()
 
+    def on_event(self, event: InotifyEvent) -> None:
+        """Watch what is beneath a moved folder anew, which corrects whatever path it had."""
+        super().on_event(event)
+        if event.is_moved_to and event.is_directory:
+            with self._lock:
+                path = self._build_event_source_path(event) if self.is_active else None
+                if path is not None:
+                    self._add_all_callbacks(path)
+
+    def _add_callback(self, path: bytes) -> None:
+        """Watch one folder; a watch has one path and a path one watch, whatever they had before."""
+        by_watch, by_path = self._active_callbacks_by_watch, self._active_callbacks_by_path
+        try:
+            watch = self._inotify_fd.add_callback(path, self.event_mask, self._callback, self._id)
+        except OSError:
+            if path == self.path:
+                raise
+            return  # it has gone meanwhile, or was counted by the descriptor
+        old_path = by_watch.get(watch)
+        if old_path is not None and by_path.get(old_path) == watch:
+            del by_path[old_path]
+        old_watch = by_path.get(path)
+        if old_watch is not None:
+            by_watch.pop(old_watch, None)
+        by_watch[watch] = path
+        by_path[path] = watch
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
+
     def on_queue_overflow(self) -> None:
-        """Rebuild the watches first, so that a scan that begins after sees all that follows."""
-        super().on_queue_overflow()
+        """Watch all again first, so that a scan that begins after sees all that follows.
+
+        watchdog removes every watch before, and the kernel queues an event for each: with more
+        folders than the queue has room for, every overflow would bring the next.
+        """
+        with self._lock:
+            if not self.is_active:
+                return
+            self._move_event_grouper.discard_pending_events()
+            with contextlib.suppress(OSError):  # the look at the roots finds that it is gone
+                self._add_all_callbacks(self.path)
         self.overflowed()
 
 

@@ -105,7 +105,7 @@ class Root:
             return self._is_missing()
         identity = (found.st_dev, found.st_ino)
         self._missing_since = None
-        if self.emitter is not None and identity == self._identity and self.emitter.is_alive():
+        if self.emitter is not None and identity == self._identity and self._is_reading():
             return RootNews.NOTHING
         failed = (
             self.emitter is not None
@@ -116,6 +116,11 @@ class Root:
         self._identity = identity
         self._vanished = False
         return self._begin(failed)
+
+    def _is_reading(self) -> bool:
+        reader = self._inotify
+        emitter = self.emitter
+        return emitter is not None and emitter.is_alive() and (reader is None or reader.is_alive())
 
     def _is_missing(self) -> RootNews:
         now = time.monotonic()

@@ -29,7 +29,7 @@ _SCAN_SECONDS_PER_PASS: Final = 0.03
 _CONTENT_BYTES_PER_PASS: Final = 4 * 1024 * 1024
 _COMMIT_SECONDS: Final = 1.0
 _TICK_SECONDS: Final = 0.1
-_FINISH_SECONDS: Final = 10.0
+_FINISH_SECONDS: Final = 6.0
 """What has not settled by then is found by the scan of the next start."""
 _LOSS_SECONDS: Final = 1.0
 """Overflows within this time are one loss."""

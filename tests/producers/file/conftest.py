@@ -1,11 +1,14 @@
 """A file observer on real folders, and what it emitted."""
 
 import os
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event as Signal
 from threading import Lock
 from typing import Any
 from uuid import uuid4
@@ -13,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from producers.base.path_text import path_bytes
+from producers.file import inotify_emitter
 from producers.file.disk import content_hash
 from producers.file.observer import FileObserver
 from producers.file.settings import FileSettings
@@ -45,11 +49,17 @@ class Recorder:
     markers: set[str] = field(default_factory=set)
     watermarks: dict[str, int] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
+    open: Signal = field(default_factory=Signal)
+    """While it is clear, whoever emits waits, as for a full queue with the policy ``block``."""
+
+    def __post_init__(self) -> None:
+        self.open.set()
 
     def emit(self, kind: str, event: Event) -> None:
         self.emit_many(kind, [event])
 
     def emit_many(self, kind: str, events: list[Event]) -> None:
+        self.open.wait()
         with self.lock:
             for event in events:
                 promised = self.watermarks.get(kind, 0)
@@ -178,6 +188,25 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def memory_root() -> Iterator[Path]:
+    """A folder on tmpfs, where many files are made fast."""
+    folder = Path(tempfile.mkdtemp(prefix="tenwatch-test-", dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def small_kernel_queue(method: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The kernel's queue, and ours behind it, so small that they overflow; put right afterwards."""
+    monkeypatch.setattr(inotify_emitter, "QUEUED_EVENTS", 64)
+    setting = Path(f"/proc/sys/fs/{method}/max_queued_events")
+    before = setting.read_text()
+    setting.write_text("64")
+    yield 64
+    setting.write_text(before)
+
+
+@pytest.fixture
 def start(tmp_path: Path, root: Path, method: str) -> Iterator[Start]:
     """Start an observer of ``root``; a second one of the same test uses the same saved state."""
     running: list[Watched] = []
@@ -186,16 +215,18 @@ def start(tmp_path: Path, root: Path, method: str) -> Iterator[Start]:
         data_folder: Path | None = None, own_folders: Sequence[Path] = (), **settings: Any
     ) -> Watched:
         chosen = {"roots": (str(root),), "method": method, **FAST, **settings}
+        watched_root = Path(chosen["roots"][0])
         observer = FileObserver(
             FileSettings(**chosen), data_folder or tmp_path / "data", own_folders=own_folders
         )
-        watched = Watched(observer, Recorder(), root)
+        watched = Watched(observer, Recorder(), watched_root)
         observer.start(watched.sink)
         running.append(watched)
         return watched
 
     yield start_observer
     for each in running:
+        each.sink.open.set()
         each.observer.stop()
 
 
