@@ -13,9 +13,9 @@ import msgspec
 from msgspec import UNSET
 
 from stream.contract.batch import MAXIMUM_LINES, MAXIMUM_RAW_BYTES, BatchIdentity
-from stream.contract.errors import ContractError
+from stream.contract.errors import ContractError, TimestampError
 from stream.contract.timestamps import parse_timestamp
-from stream.enrichment.lines import GUARDED_LINES, Line, guard_attributes
+from stream.enrichment.lines import GUARDED_LINES, Line, ProgressLine, guard_attributes
 
 _SECOND = 1_000_000
 
@@ -102,6 +102,8 @@ def second_of(ts: str) -> int:
     known = _seconds_of.get(ts[:20])
     if known is None or ts[26:] != "Z" or not ts[20:26].isdigit() or not ts.isascii():
         known = parse_timestamp(ts) // _SECOND
+        if known < 0:
+            raise TimestampError(f"{ts!r} is before 1970")
         if len(_seconds_of) >= _SECONDS_BOUND:
             _seconds_of.clear()
         _seconds_of[ts[:20]] = known
@@ -134,6 +136,9 @@ def _decode_whole(
     try:
         events = decoder.decode_lines(payload)
         seconds = [second_of(event.ts) for event in events]
+        if identity.kind == "progress":
+            for event in events:
+                _check_progress(event)
     except (msgspec.DecodeError, ContractError, UnicodeDecodeError):
         return None
     sound = (
@@ -187,4 +192,12 @@ def _checked(line: bytes, identity: BatchIdentity, seq: int, node: str) -> Line:
         raise ContractError(f"node {event.node!r} on the subject of {node!r}")
     if guards(event) != unset:
         raise ContractError("it has a field that only a worker adds")
+    if isinstance(event, ProgressLine):
+        _check_progress(event)
     return event
+
+
+def _check_progress(event: ProgressLine) -> None:
+    second_of(event.watermark)
+    if event.producer not in GUARDED_LINES:
+        raise ContractError(f"progress of {event.producer!r}, which is no kind of event")

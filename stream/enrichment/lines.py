@@ -4,10 +4,10 @@ Fields that a worker adds are declared too, so that a line which brings one alre
 that only passes through is not looked at here.
 """
 
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from stream.contract.event import Enrichment, LogPosition
 from stream.contract.kinds.file import FileAction
@@ -17,6 +17,15 @@ from stream.contract.kinds.pod import PodContainer
 Added = Raw | UnsetType
 """Type of a field that only a worker may add."""
 
+MAXIMUM_BOOT: Final = 128
+"""Characters of a boot's name."""
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""A number that can be summed up many times and still fits 64 bits."""
+Pid = Annotated[int, Meta(ge=0, le=2**31)]
+Name = Annotated[str, Meta(max_length=256)]
+Path = Annotated[str, Meta(max_length=32_768)]
+"""A path, in which every byte may have been written as ``\\xNN``."""
+
 _NO_ARGUMENTS: Final = Raw(b"[]")
 
 
@@ -24,28 +33,28 @@ class Line(Struct, kw_only=True, gc=False):
     """The identity that every line carries."""
 
     ts: str
-    node: str
-    boot: str
-    seq: int
+    node: Name
+    boot: Name
+    seq: Count
 
 
 class ProcessLine(Line, kw_only=True, gc=False):
     """Kind ``process``. ``argv`` stays JSON until a command line is seen for the first time."""
 
     action: Literal["exec", "exit"]
-    pid: int
-    ppid: int
-    exec_id: str
-    comm: str
-    parent_exec_id: str = ""
-    exe: str = ""
+    pid: Pid
+    ppid: Pid
+    exec_id: Name
+    comm: Name
+    parent_exec_id: Name = ""
+    exe: Path = ""
     argv: Raw = _NO_ARGUMENTS
-    cwd: str = ""
-    hostname: str = ""
-    cgroup: str = ""
-    duration_us: int | None = None
-    exit_code: int | None = None
-    signal: int | None = None
+    cwd: Path = ""
+    hostname: Name = ""
+    cgroup: Path = ""
+    duration_us: Count | None = None
+    exit_code: Count | None = None
+    signal: Count | None = None
     core_dumped: bool = False
     notebook: bool = False
     class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
@@ -56,12 +65,12 @@ class FileLine(Line, kw_only=True, gc=False):
     """Kind ``file``."""
 
     action: FileAction
-    path: str
-    old_path: str = ""
-    size: int | None = None
-    lines: int | None = None
-    writer_pid: int | None = None
-    writer_exec_id: str = ""
+    path: Path
+    old_path: Path = ""
+    size: Count | None = None
+    lines: Count | None = None
+    writer_pid: Pid | None = None
+    writer_exec_id: Name = ""
     size_delta: int | UnsetType | None = UNSET
     lines_delta: int | UnsetType | None = UNSET
 
@@ -69,21 +78,21 @@ class FileLine(Line, kw_only=True, gc=False):
 class SnapshotLine(Line, kw_only=True, gc=False):
     """Kind ``snapshot``, without the content."""
 
-    path: str
-    size: int
+    path: Path
+    size: Count
 
 
 class HostPathLine(Line, kw_only=True, gc=False):
     """Kind ``hostpath``."""
 
     action: Literal["listing", "appeared", "changed", "vanished"]
-    root: str
-    path: str = ""
+    root: Path
+    path: Path = ""
     type: str = ""
-    size: int | None = None
+    size: Count | None = None
     entries: list[HostPathEntry] = []
-    part: int = 0
-    parts: int = 1
+    part: Count = 0
+    parts: Count = 1
     missing: bool = False
 
 
@@ -91,30 +100,30 @@ class CgroupLine(Line, kw_only=True, gc=False):
     """Kind ``cgroup``."""
 
     scope: Literal["container", "pod", "node"]
-    cgroup: str
-    cgroup_id: str = ""
-    pod_uid: str = ""
-    container_id: str = ""
-    cpu_usage_us: int | None = None
-    cpu_user_us: int | None = None
-    cpu_system_us: int | None = None
-    cpu_throttled_us: int | None = None
-    memory_bytes: int | None = None
-    memory_working_set_bytes: int | None = None
-    memory_anon_bytes: int | None = None
-    memory_file_bytes: int | None = None
-    memory_limit_bytes: int | None = None
-    oom_kills: int | None = None
-    io_read_bytes: int | None = None
-    io_write_bytes: int | None = None
-    io_read_ops: int | None = None
-    io_write_ops: int | None = None
-    net_rx_bytes: int | None = None
-    net_tx_bytes: int | None = None
-    pids: int | None = None
-    psi_cpu_some_us: int | None = None
-    psi_memory_some_us: int | None = None
-    psi_io_some_us: int | None = None
+    cgroup: Path
+    cgroup_id: Name = ""
+    pod_uid: Name = ""
+    container_id: Name = ""
+    cpu_usage_us: Count | None = None
+    cpu_user_us: Count | None = None
+    cpu_system_us: Count | None = None
+    cpu_throttled_us: Count | None = None
+    memory_bytes: Count | None = None
+    memory_working_set_bytes: Count | None = None
+    memory_anon_bytes: Count | None = None
+    memory_file_bytes: Count | None = None
+    memory_limit_bytes: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    oom_kills: Count | None = None
+    io_read_bytes: Count | None = None
+    io_write_bytes: Count | None = None
+    io_read_ops: Count | None = None
+    io_write_ops: Count | None = None
+    net_rx_bytes: Count | None = None
+    net_tx_bytes: Count | None = None
+    pids: Count | None = None
+    psi_cpu_some_us: Count | None = None
+    psi_memory_some_us: Count | None = None
+    psi_io_some_us: Count | None = None
     last: bool = False
 
 
@@ -122,15 +131,15 @@ class PodLine(Line, kw_only=True, gc=False):
     """Kind ``pod``."""
 
     action: Literal["observed", "deleted"]
-    pod_uid: str
-    pod: str = ""
-    namespace: str = ""
+    pod_uid: Name
+    pod: Name = ""
+    namespace: Name = ""
     labels: dict[str, str] = {}
-    workload_kind: str = ""
-    workload: str = ""
+    workload_kind: Name = ""
+    workload: Name = ""
     containers: list[PodContainer] = []
     host_network: bool = False
-    hostname: str = ""
+    hostname: Name = ""
 
 
 class ProgressLine(Line, kw_only=True, gc=False):
@@ -138,21 +147,21 @@ class ProgressLine(Line, kw_only=True, gc=False):
 
     producer: str
     watermark: str
-    next_seq: int
-    oldest_age_ms: int = 0
+    next_seq: Count
+    oldest_age_ms: Count = 0
     closing: bool = False
 
 
 class LossLine(Line, kw_only=True, gc=False):
     """Kind ``loss``."""
 
-    stage: str
-    kind: str
-    reason: str
-    count: int | None = None
-    lost_boot: str = ""
-    first_seq: int | None = None
-    last_seq: int | None = None
+    stage: Name
+    kind: Name
+    reason: Name
+    count: Count | None = None
+    lost_boot: Name = ""
+    first_seq: Count | None = None
+    last_seq: Count | None = None
 
 
 LINES: Final[dict[str, type[Line]]] = {

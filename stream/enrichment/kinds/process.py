@@ -17,6 +17,10 @@ from stream.enrichment.processes import ProcessRecord
 
 _BOUND: Final = 20_000
 """Different command lines kept per node; beyond it the cache starts anew."""
+_KEPT_BYTES: Final = 4096
+"""Longer command lines are not kept: they hardly come twice."""
+_SOURCE_BYTES: Final = 32 * 1024
+"""Sources beyond that are left out of the line; ``argv`` has them all."""
 _PURPOSES: Final = {name: f',"purpose":"{name}"'.encode() for name in ("build", "run", "other")}
 _arguments = msgspec.json.Decoder(list[str])
 
@@ -131,11 +135,23 @@ class ProcessJoin:
         owner = self._facts.resolver.owner("process", pod_uid, container_id, fields)
         added: dict[str, object] = {"class": what.name}
         if what.sources:
-            added["sources"] = what.sources
+            added["sources"] = _bounded(what.sources)
         if what.target:
             added["target"] = what.target
         known = _Known(owner, what, suffix_of("process", owner) + tail_of(added))
         if len(self._known) >= _BOUND:
             self._known.clear()
-        self._known[key] = known
+        if len(event.argv) <= _KEPT_BYTES:
+            self._known[key] = known
         return known
+
+
+def _bounded(sources: Sequence[str]) -> list[str]:
+    size = 0
+    kept = []
+    for source in sources:
+        size += len(source) + 3
+        if size > _SOURCE_BYTES:
+            break
+        kept.append(source)
+    return kept
