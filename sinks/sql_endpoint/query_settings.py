@@ -25,7 +25,8 @@ _FREE = words(
     asterisk_include_alias_columns asterisk_include_materialized_columns cast_keep_nullable
     bool_false_representation bool_true_representation count_distinct_implementation
     date_time_input_format date_time_output_format date_time_overflow_behavior
-    decimal_check_overflow distinct_overflow_mode empty_result_for_aggregation_by_empty_set
+    decimal_check_overflow distinct_overflow_mode
+    do_not_merge_across_partitions_select_final empty_result_for_aggregation_by_empty_set
     extremes final format_csv_delimiter format_csv_null_representation
     format_tsv_null_representation group_by_overflow_mode group_by_use_nulls interval_output_format
     join_algorithm join_any_take_last_row join_default_strictness join_overflow_mode join_use_nulls
@@ -50,6 +51,8 @@ _FREE_FAMILIES = (
     "output_format_values_",
     "output_format_write_",
 )
+# Types of literals in a SETTINGS clause, as the engine's parser names them.
+SETTING_TYPES = words("UInt64 Int64 Float64 String Bool")
 _FREE_VALUE_LENGTH = 200
 _LARGEST_BLOCK = 1_048_576  # rows; a block lies in memory as a whole
 
@@ -58,7 +61,8 @@ _FREE_FOR_WRITES = words(
     """alter_sync deduplicate_blocks_in_dependent_materialized_views distributed_foreground_insert
     input_format_defaults_for_omitted_fields input_format_json_read_numbers_as_strings
     input_format_null_as_default input_format_parallel_parsing input_format_skip_unknown_fields
-    insert_deduplicate insert_deduplication_token insert_quorum log_comment max_insert_block_size
+    insert_deduplicate insert_deduplication_token insert_quorum log_comment
+    materialize_ttl_after_modify max_insert_block_size
     max_insert_threads max_partitions_per_insert_block min_insert_block_size_bytes
     min_insert_block_size_rows mutations_sync optimize_throw_if_noop"""
 )
@@ -108,7 +112,7 @@ def engine_settings(
             continue  # it carries our own mark of a query that reads
         if name in ceilings:
             chosen[name] = _capped(name, value, ceilings[name])
-        elif _is_free(name) or (writes and name in _FREE_FOR_WRITES):
+        elif is_free_setting(name) or (writes and name in _FREE_FOR_WRITES):
             if len(value) > _FREE_VALUE_LENGTH:
                 raise SettingRefusedError(f"the value of {name} is longer than 200 characters")
             chosen[name] = value
@@ -119,7 +123,8 @@ def engine_settings(
     return chosen
 
 
-def _is_free(name: str) -> bool:
+def is_free_setting(name: str) -> bool:
+    """Whether a setting may have any value, in a request as in the query of a view."""
     return name in _FREE or name.startswith(_FREE_FAMILIES)
 
 

@@ -19,6 +19,7 @@ from sinks.sql_endpoint.errors import (
     SyntaxRefusedError,
     UnknownFormatError,
 )
+from sinks.sql_endpoint.query_settings import SETTING_TYPES
 from sinks.sql_endpoint.short_statements import read_short_statement
 from sinks.sql_endpoint.syntax_tree import (
     READ_NODES,
@@ -27,8 +28,6 @@ from sinks.sql_endpoint.syntax_tree import (
     require_known_shape,
     walk,
 )
-
-_SETTING_TYPES = frozenset({"UInt64", "Int64", "Float64", "String", "Bool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ def _read_clause(clause: Node, asked: dict[str, str]) -> None:
         name, value = change.get("name"), change.get("value")
         if not isinstance(name, str) or not isinstance(value, dict):
             raise AccessDeniedError("SETTINGS takes name = value here, with literal values")
-        if value.get("field_type") not in _SETTING_TYPES:
+        if value.get("field_type") not in SETTING_TYPES:
             raise AccessDeniedError(f"the value of the setting {name[:100]!r} is not a literal")
         literal = value.get("value")
         text = str(int(literal)) if isinstance(literal, bool) else str(literal)

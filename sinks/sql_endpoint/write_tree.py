@@ -6,6 +6,7 @@ cluster, no disk, no dictionary, no engine that reads or writes elsewhere.
 
 from sinks.sql_endpoint.access import Scope, require_allowed_node
 from sinks.sql_endpoint.errors import AccessDeniedError, StatementRefusedError
+from sinks.sql_endpoint.query_settings import SETTING_TYPES, is_free_setting
 from sinks.sql_endpoint.syntax_tree import (
     ORDINARY_FUNCTION_KINDS,
     READ_NODES,
@@ -31,19 +32,20 @@ _WRITE_NODES = {
         "database table database_ast table_ast kind if_exists if_empty has_all has_tables not_like "
         "case_insensitive_like is_dictionary is_view sync permanently" + _OUTPUT
     ),
-    "OptimizeQuery": "database table final partition deduplicate deduplicate_by_columns" + _OUTPUT,
+    "OptimizeQuery": "database table final partition deduplicate cleanup deduplicate_by_columns"
+    + _OUTPUT,
     "DeleteQuery": "database table predicate" + _OUTPUT,
     "InsertQuery": "database table columns select",
     "AlterCommand": (
         "command_type detach part clear_column clear_index clear_statistics clear_projection "
         "if_not_exists if_exists first replace col_decl column comment rename_to partition ttl "
         "order_by index_decl index projection_decl projection predicate update_assignments "
-        "remove_property settings_changes"
+        "remove_property settings_changes from_database from_table"
     ),
     "Assignment": "column_name children",
     "ColumnDeclaration": (
         "name default_specifier ephemeral_default primary_key_specifier data_type "
-        "default_expression comment codec ttl"
+        "default_expression comment codec ttl settings"
     ),
     "Columns definition": "columns indices constraints projections",
     "ConstraintDeclaration": "name constraint_type expr",
@@ -82,13 +84,15 @@ _ALTER_COMMANDS = words(
     """ADD_COLUMN DROP_COLUMN MODIFY_COLUMN COMMENT_COLUMN RENAME_COLUMN MODIFY_COMMENT MODIFY_TTL
     REMOVE_TTL MATERIALIZE_TTL MATERIALIZE_COLUMN ADD_INDEX DROP_INDEX MATERIALIZE_INDEX
     ADD_PROJECTION DROP_PROJECTION MATERIALIZE_PROJECTION DELETE UPDATE DROP_PARTITION
-    MODIFY_SETTING MODIFY_ORDER_BY"""
+    REPLACE_PARTITION MODIFY_SETTING MODIFY_ORDER_BY"""
 )
 _TABLE_SETTINGS = words(
-    """allow_nullable_key deduplicate_merge_projection_mode enable_block_number_column
-    enable_block_offset_column fsync_after_insert index_granularity index_granularity_bytes
-    max_bytes_to_merge_at_max_space_in_pool merge_with_ttl_timeout min_age_to_force_merge_seconds
-    min_bytes_for_wide_part non_replicated_deduplication_window parts_to_delay_insert
+    """allow_experimental_replacing_merge_with_cleanup allow_nullable_key
+    deduplicate_merge_projection_mode enable_block_number_column enable_block_offset_column
+    fsync_after_insert fsync_part_directory index_granularity index_granularity_bytes
+    max_bytes_to_merge_at_max_space_in_pool max_compress_block_size merge_with_ttl_timeout
+    min_age_to_force_merge_seconds min_bytes_for_wide_part min_compress_block_size
+    min_rows_for_wide_part non_replicated_deduplication_window parts_to_delay_insert
     parts_to_throw_insert ttl_only_drop_parts"""
 )
 # What a flag of CREATE or DROP says when it is set; none of these is served.
@@ -105,7 +109,6 @@ _REFUSED_FLAGS = {
     "permanently": "PERMANENTLY",
     "detach": "DETACH",
 }
-_LITERALS = words("UInt64 Int64 Float64 String Bool")
 
 
 def require_write_allowed(root: Node, scope: Scope) -> None:
@@ -138,8 +141,10 @@ def _require_node(node: Node, parent: Node | None, key: str, scope: Scope) -> No
         case "AlterCommand":
             if node.get("command_type") not in _ALTER_COMMANDS:
                 raise AccessDeniedError(f"ALTER … {node.get('command_type')} is not served here")
+            if node.get("from_table"):
+                _require_own_table(node.get("from_database"), node.get("from_table"), scope)
         case "SetQuery":
-            _require_table_settings(node)
+            _require_settings(node, parent)
         case "Function":
             _require_function(node, parent, key, scope)
         case _:
@@ -166,11 +171,14 @@ def _require_listed(name: str, listed: frozenset[str], what: str) -> None:
         )
 
 
-def _require_table_settings(node: Node) -> None:
+def _require_settings(node: Node, parent: Node | None) -> None:
+    """Settings of a table or column, or of the query that a view keeps."""
+    of_query = parent is not None and parent.get("type") == "SelectQuery"
     for change in node.get("changes", []):
         name, value = str(change.get("name")), change.get("value", {})
-        if name not in _TABLE_SETTINGS or value.get("field_type") not in _LITERALS:
-            raise AccessDeniedError(f"the table setting {name[:60]!r} is not served here")
+        listed = is_free_setting(name) if of_query else name in _TABLE_SETTINGS
+        if not listed or value.get("field_type") not in SETTING_TYPES:
+            raise AccessDeniedError(f"the setting {name[:60]!r} is not served here")
 
 
 def _require_own_table(database: object, table: object, scope: Scope) -> None:

@@ -23,8 +23,8 @@ from sinks.sql_endpoint import (
     User,
 )
 
-SCHEMA = """
-CREATE DATABASE IF NOT EXISTS tenwatch;
+DATABASE = "CREATE DATABASE IF NOT EXISTS tenwatch"
+TABLES = """
 CREATE TABLE IF NOT EXISTS tenwatch.process_events (
     ts DateTime64(6, 'UTC'), node LowCardinality(String), pid UInt32, comm String,
     exit_code Nullable(Int32), argv Array(String)
@@ -48,7 +48,8 @@ async def main(options: dict[str, Any]) -> None:
 
     folder = Path(options["folder"]).resolve()
     writer = _chdb.connect(str(folder))
-    for statement in SCHEMA.split(";\n"):
+    writer.query(DATABASE)
+    for statement in TABLES.split(";\n") if options.get("tables", True) else ():
         if statement.strip():
             writer.query(statement)
     tls = {name: Path(options[name]) for name in ("certificate", "private_key") if name in options}

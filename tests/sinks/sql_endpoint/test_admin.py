@@ -101,7 +101,16 @@ def test_tables_and_views_are_changed(endpoint: EndpointProcess, table: str) -> 
     run(endpoint, "DROP VIEW work_feed SYNC")
     run(endpoint, "DROP VIEW work_view SYNC")
     run(endpoint, "TRUNCATE TABLE work")
-    assert count(endpoint) == 0
+    run(endpoint, "CREATE TABLE work_spare AS work")
+    run(endpoint, "INSERT INTO work_spare (ts, v) VALUES ('2026-11-01', 1)")
+    run(endpoint, "ALTER TABLE work REPLACE PARTITION ID '20261101' FROM work_spare")
+    run(endpoint, "DROP TABLE work_spare SYNC")
+    assert count(endpoint) == 1
+    keeping = "SELECT * FROM tenwatch.work SETTINGS join_use_nulls = 1"
+    run(endpoint, f"CREATE VIEW work_view AS {keeping}")
+    assert "SETTINGS join_use_nulls = 1" in endpoint.ask("SHOW CREATE VIEW work_view").text
+    assert len(endpoint.rows("SELECT * FROM work_view")) == 1
+    run(endpoint, "DROP VIEW work_view SYNC")
     run(endpoint, "CREATE DATABASE IF NOT EXISTS tenwatch")
 
 
@@ -143,6 +152,8 @@ CREATE TABLE evil ENGINE = Memory AS SELECT file('/etc/passwd')
 ATTACH TABLE evil FROM '/etc' (a UInt8) ENGINE = Memory
 CREATE VIEW evil AS SELECT * FROM file('/etc/passwd', LineAsString)
 CREATE VIEW evil AS SELECT * FROM default.other
+CREATE VIEW evil AS SELECT 1 SETTINGS format_schema = '/etc/passwd'
+CREATE VIEW evil AS SELECT * FROM (SELECT 1 SETTINGS allow_introspection_functions = 1)
 CREATE VIEW evil SQL SECURITY NONE AS SELECT 1
 CREATE MATERIALIZED VIEW evil TO default.other AS SELECT 'x' AS secret
 CREATE MATERIALIZED VIEW evil ENGINE = File(TSV) AS SELECT 1
