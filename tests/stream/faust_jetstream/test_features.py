@@ -66,10 +66,17 @@ async def test_web_views_and_table_routes_reach_the_worker_that_has_the_key(
     def build(member: str) -> tuple[Any, int]:
         port = free_port()
         app = make_app(
-            "web", server.url, tmp_path, member=member, partitions=2,
+            "web",
+            server.url,
+            tmp_path,
+            member=member,
+            partitions=2,
             options={
-                "web_enabled": True, "web_port": port, "web_bind": "127.0.0.1",
-                "web_host": "127.0.0.1", "canonical_url": f"http://127.0.0.1:{port}",
+                "web_enabled": True,
+                "web_port": port,
+                "web_bind": "127.0.0.1",
+                "web_host": "127.0.0.1",
+                "canonical_url": f"http://127.0.0.1:{port}",
             },
         )
         topic = app.topic("visits", key_serializer="json", value_type=int, partitions=2)
@@ -167,8 +174,12 @@ async def main():
 asyncio.run(main())
 """
     done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True,
-        cwd=ROOT, timeout=60,
+        subprocess.run,
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
     )
     assert "SUM 20 stream.faust_jetstream.transport" in done.stdout, done.stderr
 

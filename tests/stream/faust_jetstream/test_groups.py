@@ -105,8 +105,12 @@ async def test_members_that_join_and_leave_take_over_within_a_second_without_rep
         await eventually(lambda: first.partitions == {0, 1, 2, 3}, 5)
         assert time.monotonic() - left < 2
         await feed.stop()
-        await eventually(lambda: first.app.jetstream.lag(0) == 0 and sum(
-            first.app.jetstream.lag(p) for p in range(4)) == 0)
+        await eventually(
+            lambda: (
+                first.app.jetstream.lag(0) == 0
+                and sum(first.app.jetstream.lag(p) for p in range(4)) == 0
+            )
+        )
         assert sum(part["n"] for part in first.table.parts.values()) == feed.sent
         done = Counter([*first.processed, *second.processed])
         assert len(done) == feed.sent and max(done.values()) == 1, "reprocessed"
@@ -275,4 +279,6 @@ async def test_two_apps_on_one_stream_do_not_disturb_each_other(
 def _last_assignment(worker: Worker) -> str:
     """Digits of the partitions that a worker says it got last."""
     line = worker.text().rpartition("rebalanced to partitions [")[2].partition("]")[0]
-    return "".join(character for character in line if character.isdigit()) if "\n" not in line else ""
+    return (
+        "".join(character for character in line if character.isdigit()) if "\n" not in line else ""
+    )
