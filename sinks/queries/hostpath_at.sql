@@ -19,16 +19,16 @@ WITH listing AS
 SELECT path, argMax(type, (ts, seq)) AS type, argMax(size, (ts, seq)) AS size, argMax(mtime, (ts, seq)) AS mtime, argMax(mode, (ts, seq)) AS mode, max(ts) AS seen_ts
 FROM
 (
-    SELECT ts, seq, 'listed' AS action, entry.path AS path, toString(entry.type) AS type, toNullable(entry.size) AS size, entry.mtime AS mtime, toNullable(entry.mode) AS mode
+    SELECT ts, seq, 'listed' AS happening, entry.path AS path, toString(entry.type) AS type, toNullable(entry.size) AS size, entry.mtime AS mtime, toNullable(entry.mode) AS mode
     FROM tenwatch.hostpaths
     ARRAY JOIN entries AS entry
     WHERE node = {node:String} AND root = {root:String} AND action = 'listing' AND ts = (SELECT ts FROM listing)
     UNION ALL
-    SELECT ts, seq, action, path, toString(type), size, mtime, mode
+    SELECT ts, seq, action AS happening, path, toString(type) AS type, size, mtime, mode
     FROM tenwatch.hostpaths
     WHERE node = {node:String} AND root = {root:String} AND action IN ('appeared', 'changed', 'vanished')
         AND ts > (SELECT ts FROM listing) AND ts <= {at:DateTime64(6, 'UTC')}
 )
 GROUP BY path
-HAVING argMax(action, (ts, seq)) != 'vanished'
+HAVING argMax(happening, (ts, seq)) != 'vanished'
 ORDER BY path

@@ -20,7 +20,7 @@ SELECT
     course, division, student, assignment,
     ${metrics_over_nodes}
 FROM ${name:@1} AS b FINAL
-WHERE scope IN ('workload', 'namespace', 'student', 'assignment')
+WHERE b.scope IN ('workload', 'namespace', 'student', 'assignment')
 GROUP BY kind, scope, window_start, namespace, workload_kind, workload, course, division, student, assignment
 UNION ALL
 SELECT
@@ -37,6 +37,6 @@ SELECT
     '' AS course, '' AS division, '' AS student, '' AS assignment,
     ${metrics_over_nodes}
 FROM ${name:@1} AS b FINAL
-WHERE scope = 'node'
+WHERE b.scope = 'node'
 GROUP BY kind, window_start
 SETTINGS do_not_merge_across_partitions_select_final = 1
