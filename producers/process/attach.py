@@ -83,7 +83,7 @@ def attach(
         "cgroup_v1": uses_cgroup_v1(),
         "cgroup_prefixes": settings.cgroup_prefixes,
         "hostname_prefixes": settings.hostname_prefixes,
-        "pin_directory": str(settings.pin_directory) if settings.pin_directory else None,
+        "pin_directory": settings.pin_directory or None,
         "group_dead_argument": group_dead_argument,
     }
     missing = missing_capabilities(CAPABILITIES)
@@ -92,7 +92,7 @@ def attach(
             f"BPF is not permitted: this process lacks {' and '.join(missing)}; "
             "run it as root, or give its container these capabilities"
         )
-    lock = _lock(settings.pin_directory) if settings.pin_directory else None
+    lock = _lock(Path(settings.pin_directory)) if settings.pin_directory else None
     try:
         return _take_over(*_load(settings.interpreters, request), lock)
     except BaseException:

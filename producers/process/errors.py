@@ -15,7 +15,3 @@ class AttachError(ProcessProducerError):
 
 class ConnectorError(ProcessProducerError):
     """The netlink proc connector cannot observe here; the text says why and what to do."""
-
-
-class RuleError(ProcessProducerError):
-    """A redaction rule or a filter of the configuration is not valid."""

@@ -92,11 +92,7 @@ def _fill_prefixes(bpf: Any, table: str, prefixes: list[str]) -> None:
         return
     entries = bpf[table]
     for index, prefix in enumerate(prefixes):
-        wanted = os.fsencode(prefix)
-        if not 0 < len(wanted) <= _FILTER_BYTES:
-            raise LoadError(
-                "kernel", f"a filter prefix has 1 to {_FILTER_BYTES} bytes, {prefix!r} has not"
-            )
+        wanted = prefix.encode()
         leaf = entries.Leaf()
         for name, content in (("wanted", wanted), ("mask", b"\xff" * len(wanted))):
             words = array.array("Q", content.ljust(_FILTER_BYTES, b"\0"))

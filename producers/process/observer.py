@@ -29,7 +29,6 @@ class ProcessObserver:
     """Reports execs and exits; see :class:`producers.base.observer.Observer`.
 
     :param node: the node's name, part of every ``exec_id``
-    :raises RuleError: a redaction rule of the settings is not valid
     """
 
     kinds: tuple[str, ...] = ("process",)

@@ -16,7 +16,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from producers.process.errors import RuleError
 from producers.process.redaction_rules import (
     ASSIGNMENT,
     BEARER,
@@ -55,24 +54,23 @@ class RedactionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Further regular expressions (Python's syntax). What the group ``secret`` matches is replaced,
     or the whole match if there is no such group. Default: none."""
 
+    def __post_init__(self) -> None:
+        for pattern in self.patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+
 
 class Redactor:
-    """Applies the rules to argument lists. It keeps no state; any thread may use it.
-
-    :raises RuleError: a pattern of the settings is not a regular expression
-    """
+    """Applies the rules to argument lists. It keeps no state; any thread may use it."""
 
     def __init__(self, settings: RedactionSettings) -> None:
         self._enabled = settings.enabled
         self._words = SECRET_WORDS + tuple(
             word for each in settings.secret_names if (word := _fold(each).replace("-", ""))
         )
-        try:
-            self._patterns = tuple(re.compile(pattern) for pattern in settings.patterns)
-        except re.error as error:
-            raise RuleError(
-                f"redaction.patterns: {error.pattern!r} is not a regular expression: {error}"
-            ) from None
+        self._patterns = tuple(re.compile(pattern) for pattern in settings.patterns)
         # Nobody knows what rules of one's own may match.
         self._always = bool(settings.secret_names or self._patterns)
 

@@ -1,13 +1,12 @@
 """Settings of the process producer."""
 
-from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from producers.process.redaction import RedactionSettings
 
-Prefix = Annotated[str, Meta(min_length=1, max_length=127)]
+Prefix = Annotated[str, Meta(min_length=1)]
 PowerOfTwo = Annotated[int, Meta(ge=1 << 16, le=1 << 28)]
 
 
@@ -39,10 +38,10 @@ class ProcessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Bytes that the remembered records may take, roughly. Default 8 MiB: some 8000 processes with
     ordinary arguments; it bounds a node on which every process has 4 KiB of them."""
 
-    pin_directory: Path | None = None
+    pin_directory: str = ""
     """A directory in a BPF file system (``/sys/fs/bpf/tenwatch``) where links, ring and counters
-    outlive the producer, so that a restarted one continues where this one stopped. Default: none,
-    because pinned programs keep running when the producer was removed for good."""
+    outlive the producer, so that a restarted one continues where this one stopped. Default empty:
+    none, because pinned programs keep running when the producer was removed for good."""
 
     fallback: bool = True
     """Whether to observe by the kernel's process connector, or else by polling /proc, when BPF is
@@ -57,5 +56,9 @@ class ProcessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What is taken out of arguments before they leave the process."""
 
     def __post_init__(self) -> None:
+        for prefixes, limit in ((self.cgroup_prefixes, 128), (self.hostname_prefixes, 64)):
+            for prefix in prefixes:
+                if len(prefix.encode()) > limit:
+                    raise ValueError(f"a prefix has at most {limit} bytes, {prefix!r} has more")
         if self.ring_bytes & (self.ring_bytes - 1):
             raise ValueError(f"ring_bytes is a power of two, {self.ring_bytes} is not")

@@ -121,6 +121,19 @@ def cgroup(name: str = "") -> Iterator[str]:
             eventually_sync(partial(_removed, each))
 
 
+@contextmanager
+def pinned_in(folder: Path) -> Iterator[Path]:
+    """A place for pins, in a BPF file system of its own."""
+    mount = folder / "bpf"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "none", mount], check=True)
+    try:
+        yield mount / "tenwatch"
+    finally:
+        # Without the mount nothing holds the program, so that it goes as well.
+        subprocess.run(["umount", mount], check=True)
+
+
 def _removed(folder: Path) -> bool:
     """A cgroup stays busy for a moment after its last process was waited for."""
     with suppress(OSError):

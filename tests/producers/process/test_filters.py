@@ -6,10 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from producers.process.errors import AttachError
-from producers.process.observer import ProcessObserver
 from producers.process.settings import ProcessSettings
-from tests.producers.process.support import CGROUP_ROOT, ListSink, cgroup, observing, run_in
+from tests.producers.process.support import CGROUP_ROOT, cgroup, observing, run_in
 
 
 def test_only_processes_below_the_cgroup_prefix_are_reported(storm: Path) -> None:
@@ -88,14 +86,25 @@ def test_a_process_that_leaves_the_cgroup_still_has_its_exit(storm: Path) -> Non
     assert (ended.action, ended.exit_code, ended.cgroup) == ("exit", 6, outside)
 
 
-@pytest.mark.parametrize("prefix", ["", "x" * 128])
-def test_impossible_prefixes_are_refused_by_the_settings(prefix: str) -> None:
+@pytest.mark.parametrize(
+    ("setting", "prefix"),
+    [
+        ("cgroup_prefixes", ""),
+        ("cgroup_prefixes", "x" * 129),
+        # 65 characters that are 130 bytes: the kernel compares bytes.
+        ("cgroup_prefixes", "ż" * 65),
+        ("hostname_prefixes", "x" * 65),
+    ],
+)
+def test_impossible_prefixes_are_refused_by_the_settings(setting: str, prefix: str) -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"cgroup_prefixes": [prefix]}, ProcessSettings)
+        msgspec.convert({setting: [prefix]}, ProcessSettings)
 
 
-def test_a_prefix_is_counted_in_bytes() -> None:
-    """Text of 100 characters that is 200 bytes does not fit the kernel's comparison."""
-    observer = ProcessObserver("n", ProcessSettings(cgroup_prefixes=["ż" * 100], fallback=False))
-    with pytest.raises(AttachError, match="128 bytes"):
-        observer.start(ListSink())
+def test_the_longest_prefix_works(storm: Path) -> None:
+    with cgroup() as path:
+        longest = (path + "/" + "ż" * 100).encode()[:128].decode("utf-8", "ignore")
+        with cgroup(longest[1:] + "tail") as below, observing(cgroup_prefixes=[longest]) as sink:
+            run_in(path, storm, "exit", "1")
+            run_in(below, storm, "exit", "2")
+    assert [event.exit_code for event in sink.events] == [None, 2]

@@ -21,18 +21,14 @@ from producers.process.observer import ProcessObserver
 from producers.process.settings import ProcessSettings
 from stream.contract.event import Event
 from stream.contract.kinds.process import ProcessEvent
-from tests.producers.process.support import NODE, ListSink, cgroup, run_in, truth
+from tests.producers.process.support import NODE, ListSink, cgroup, pinned_in, run_in, truth
 from tests.support.polling import eventually_sync
 
 
 @pytest.fixture
 def pins(tmp_path: Path) -> Iterator[Path]:
-    """A directory in a BPF file system of its own."""
-    folder = tmp_path / "bpf"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "none", folder], check=True)
-    yield folder / "tenwatch"
-    subprocess.run(["umount", folder], check=True)
+    with pinned_in(tmp_path) as folder:
+        yield folder
 
 
 @dataclass
@@ -59,7 +55,9 @@ class LivesSink(ListSink):
 def life(sink: LivesSink, pins: Path, path: str, **settings: int) -> Iterator[ProcessObserver]:
     observer = ProcessObserver(
         NODE,
-        ProcessSettings(cgroup_prefixes=[path], pin_directory=pins, fallback=False, **settings),
+        ProcessSettings(
+            cgroup_prefixes=[path], pin_directory=str(pins), fallback=False, **settings
+        ),
     )
     observer.start(sink)
     try:
@@ -89,9 +87,10 @@ def test_a_restarted_producer_continues_where_the_last_one_stopped(storm: Path, 
 
 
 def test_what_was_handed_over_and_not_yet_durable_is_handed_over_again(
-    storm: Path, pins: Path
+    storm: Path, pins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first life gets 3 of 8 events onto the disk, the second one 2 more, then both die."""
+    monkeypatch.setattr("producers.process.bpf_source._SETTLE_SECONDS", 0.1)
     with cgroup() as path:
         first = LivesSink(automatic=False)
         with life(first, pins, path, drain_interval_ms=1):
@@ -164,18 +163,18 @@ def test_another_version_takes_over_and_reports_the_moment_between(storm: Path, 
 
 def test_two_producers_cannot_share_the_pins(pins: Path) -> None:
     with life(LivesSink(), pins, "/none"), pytest.raises(AttachError, match="another process"):
-        attach(ProcessSettings(pin_directory=pins))
+        attach(ProcessSettings(pin_directory=str(pins)))
 
 
 def test_a_directory_that_is_no_bpf_file_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AttachError, match="must lie in a mounted BPF file system"):
-        attach(ProcessSettings(pin_directory=tmp_path / "pins"))
+        attach(ProcessSettings(pin_directory=str(tmp_path / "pins")))
     with pytest.raises(AttachError, match="must lie in a mounted BPF file system"):
-        attach(ProcessSettings(pin_directory=tmp_path / "missing" / "pins"))
+        attach(ProcessSettings(pin_directory=str(tmp_path / "missing" / "pins")))
 
 
 def test_the_cursor_survives_being_cut_off_while_it_is_written(pins: Path) -> None:
-    attached = attach(ProcessSettings(pin_directory=pins))
+    attached = attach(ProcessSettings(pin_directory=str(pins)))
     assert attached.cursor is not None
     cursor = attached.cursor
     assert cursor.read() is None
@@ -201,7 +200,7 @@ from tests.producers.process.support import NODE
 from tests.producers.process.test_pins import FileSink
 pins, path, boot, folder = sys.argv[1:]
 observer = ProcessObserver(NODE, ProcessSettings(
-    cgroup_prefixes=[path], pin_directory=Path(pins), fallback=False))
+    cgroup_prefixes=[path], pin_directory=pins, fallback=False))
 observer.start(FileSink(Path(folder), boot))
 print("ready", flush=True)
 sys.stdin.read()
