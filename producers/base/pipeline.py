@@ -82,8 +82,8 @@ class Pipeline:
             self.queue.prepare(self.boot, self.recovery)
         for gap in self.recovery.gaps:
             self._lose(gap, SPOOL_CORRUPT)
-        if self.recovery.damaged_bytes and not self.recovery.gaps:
-            self._corrupt(self.recovery.damaged_bytes)
+        if self.recovery.unexplained_bytes:
+            self._corrupt(self.recovery.unexplained_bytes)
         previous = self.storage.previous
         for each in previous.unspooled if previous is not None else ():
             meta = Meta(each.kind, 0, self._settings.node, each.boot, each.first_seq, 1)

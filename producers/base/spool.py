@@ -88,14 +88,13 @@ class Spool:
         """
         recovery = Recovery()
         last: dict[tuple[str, str], tuple[Meta, int]] = {}
-        damages = 0
+        damages: list[int] = []
         numbers = sorted(_numbers(self.folder))
         for number in numbers:
             segment = _Segment(number, self._path(number), 0)
             content = _content(segment.path)
             if content is None:
-                recovery.damaged_bytes += segment.path.stat().st_size
-                damages += 1
+                damages.append(segment.path.stat().st_size)
                 continue
             segment.size = len(content)
             for found in scan(content):
@@ -104,9 +103,8 @@ class Spool:
                     self._known_damage.add(Position(number, found.end))
                     if number == numbers[-1] and found.end == len(content):
                         recovery.torn_bytes += size
-                    else:
-                        recovery.damaged_bytes += size
-                        damages += 1
+                    elif Position(number, found.end) > floor:
+                        damages.append(size)
                     continue
                 self._note(found, number, floor, last, damages, recovery)
                 segment.batches += 1
@@ -115,7 +113,8 @@ class Spool:
                 continue
             self._segments[number] = segment
             self.bytes_on_disk += segment.size
-        self.damaged_bytes = recovery.damaged_bytes
+        self.damaged_bytes = recovery.damaged_bytes = sum(map(abs, damages))
+        recovery.unexplained_bytes = sum(size for size in damages if size > 0)
         for (boot, kind), (meta, _) in sorted(last.items()):
             recovery.next_seqs[kind] = boot, meta.last_seq + 1
         if self._segments:
@@ -131,18 +130,24 @@ class Spool:
         number: int,
         floor: Position,
         last: dict[tuple[str, str], tuple[Meta, int]],
-        damages: int,
+        damages: list[int],
         recovery: Recovery,
     ) -> None:
-        """Count one record, and find what damage took between it and the one before."""
+        """Count one record, and find what damage took between it and the one before.
+
+        ``damages`` are the sizes so far; one that a gap explains becomes negative.
+        """
         meta = record.meta
         before = last.get((meta.boot, meta.kind))
-        last[meta.boot, meta.kind] = meta, damages
+        last[meta.boot, meta.kind] = meta, len(damages)
         if Position(number, record.start) < floor:
             return
         recovery.batches += 1
         recovery.bytes += record.end - record.start
-        if before is not None and damages > before[1] and meta.first_seq > before[0].last_seq + 1:
+        between = range(before[1], len(damages)) if before is not None else range(0)
+        if before is not None and between and meta.first_seq > before[0].last_seq + 1:
+            for index in between:
+                damages[index] = -abs(damages[index])
             recovery.gaps.append(
                 LostRange(
                     meta,

@@ -74,5 +74,7 @@ class Recovery:
     """Elsewhere: the disk's fault."""
     gaps: list[LostRange] = field(default_factory=list)
     """Seqs that lay where the damage is."""
+    unexplained_bytes: int = 0
+    """Damage behind which no such gap shows, so that nobody knows what it took."""
     next_seqs: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By kind: the last life of which anything is left, acknowledged or not, and the seq behind."""
