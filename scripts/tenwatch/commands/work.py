@@ -11,12 +11,12 @@ def run(
         Path | None, typer.Option(help="Configuration file (YAML).", envvar="TENWATCH_CONFIG")
     ] = None,
 ) -> None:
-    """Run a stream worker: enrich raw events, and window them into 10-second buckets.
+    """Run a stream worker: enrich events and window them into 10-second buckets.
 
-    Sections of the configuration: worker, windows, broker. Its state lies at the broker; it can be
-    killed at any time and loses and doubles nothing.
+    Sections of the configuration: worker, windows, broker. Workers of one group share the
+    partitions of RAW; state, results and position are committed together.
 
-    Example: TENWATCH_WORKER_RULES_FILE=rules.yaml tenwatch work
+    Example: TENWATCH_BROKER_SERVERS='["nats://nats-0:4222"]' tenwatch work
     """
     from stream.settings import Configuration
     from stream.worker.run import run_worker

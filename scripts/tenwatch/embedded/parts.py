@@ -91,7 +91,12 @@ class _Builder:
             name="worker",
             argv=self._tenwatch("work"),
             environment=self._environment(
-                {"WORKER_HEALTH_PORT": self.ports.worker, "WORKER_DATA": self.folder.worker},
+                {
+                    "WORKER_HEALTH_PORT": self.ports.worker,
+                    "WORKER_DATA": self.folder.worker,
+                    # A stable name: what was killed is succeeded at once.
+                    "WORKER_MEMBER": "embedded",
+                },
                 Role.WORKER,
             ),
             health_port=self.ports.worker,
