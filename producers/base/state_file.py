@@ -53,15 +53,19 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         """Open or make the file; raises :class:`SpoolError`."""
         self._path = path
+        descriptor = -1
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
-                os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if os.fstat(descriptor).st_size < 2 * SLOT_BYTES:
+                os.pwrite(descriptor, bytes(2 * SLOT_BYTES), 0)
         except OSError as error:
+            if descriptor >= 0:
+                os.close(descriptor)
             raise SpoolError(
                 f"the state file {path} can't be made: {error.strerror}; free some space or name "
                 "another spool.folder"
             ) from None
+        self._descriptor = descriptor
         self._generation = 0
 
     def read(self) -> ProducerState | None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from producers.base.batcher import Batch
-from producers.base.errors import SpoolFullError, SpoolWriteError
+from producers.base.errors import SpoolError, SpoolFullError, SpoolWriteError
 from producers.base.settings import SpoolSettings
 from producers.base.spool import Spool
 from producers.base.spool_record import Meta
@@ -58,7 +58,11 @@ class Storage:
 
     def _open(self) -> Recovery:
         self._spool = Spool(self._folder, self._settings)
-        self._state = StateFile(self._folder / "state")
+        try:
+            self._state = StateFile(self._folder / "state")
+        except SpoolError:
+            self._spool.close()
+            raise
         self.previous = self._state.read()
         floor = Position(0, 0)
         if self.previous is not None:
