@@ -37,6 +37,9 @@ class Role(StrEnum):
     """Creates streams, reads and writes all; for ``tenwatch up``, replay and operators."""
     PRODUCER = "producer"
     """Publishes the raw events of one node, and nothing else."""
+    NOTEBOOK = "notebook"
+    """Publishes the process events (cells) of one node, and what it lost of them. It lies in users'
+    own pods, so it may do no more than that; who holds it can invent process events of the node."""
     WORKER = "worker"
     """Reads RAW; writes events, buckets, its state, losses and dead letters."""
     SINK = "sink"
@@ -56,13 +59,13 @@ class User:
     nkey: str = ""
     """Public nkey (``U…``) instead of a password."""
     node: str = ""
-    """Of a producer: the Kubernetes node's name, not escaped."""
+    """Of a producer or notebook: the Kubernetes node's name, not escaped."""
     content: bool = False
     """Of a tap: whether it may read file contents (kind ``snapshot``)."""
 
     def __post_init__(self) -> None:
-        if self.role is Role.PRODUCER and not self.node:
-            raise ContractError(f"the producer user {self.name!r} names no node; give it one")
+        if self.role in (Role.PRODUCER, Role.NOTEBOOK) and not self.node:
+            raise ContractError(f"the {self.role} user {self.name!r} names no node; give it one")
         if bool(self.password) == bool(self.nkey):
             raise ContractError(f"the user {self.name!r} needs either a password or an nkey")
 
@@ -95,6 +98,11 @@ def permissions_of(user: User) -> Permissions:
             return Permissions(publish=(">",), subscribe=(">",), deny_publish=("$SYS.>",))
         case Role.PRODUCER:
             return Permissions(publish=(f"{RAW}.*.{escape_token(user.node)}",), subscribe=(inbox,))
+        case Role.NOTEBOOK:
+            node = escape_token(user.node)
+            return Permissions(
+                publish=(f"{RAW}.process.{node}", f"{RAW}.loss.{node}"), subscribe=(inbox,)
+            )
         case Role.WORKER:
             return _worker(inbox)
         case Role.SINK:
