@@ -51,7 +51,7 @@ class Producer:
         self._settings = settings
         self._started: list[Observer] = []
         self._stop = asyncio.Event()
-        self._starting = "starting"
+        self.starting = "starting"
         self.health: HealthServer | None = None
         self.pipeline: Pipeline | None = None
 
@@ -111,7 +111,7 @@ class Producer:
         code = await self._start_observers(pipeline)
         if code == ExitCode.STOPPED:
             pipeline.storage.observing = True
-            self._starting = ""
+            self.starting = ""
             failed = asyncio.create_task(pipeline.failed(), name="pipeline-failed")
             stop = asyncio.create_task(self._stop.wait(), name="stop")
             await asyncio.wait((failed, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -120,7 +120,7 @@ class Producer:
                 code = ExitCode.FAILED
             failed.cancel()
             stop.cancel()
-        self._starting = "stopping"
+        self.starting = "stopping"
         for observer in reversed(self._started):
             try:
                 async with asyncio.timeout(self._settings.producer.stop_seconds):
@@ -133,7 +133,7 @@ class Producer:
 
     async def _start_observers(self, pipeline: Pipeline) -> ExitCode:
         for observer in self._observers:
-            self._starting = f"the observer of {_kinds(observer)} is starting"
+            self.starting = f"the observer of {_kinds(observer)} is starting"
             try:
                 await asyncio.to_thread(observer.start, pipeline.queue)
             except Exception as error:
@@ -154,7 +154,7 @@ class Producer:
 
     def reasons(self, connection: BrokerConnection, pipeline: Pipeline) -> list[str]:
         """Why the producer isn't ready: all that keeps events from being seen or delivered."""
-        found = [self._starting] if self._starting else []
+        found = [self.starting] if self.starting else []
         found += [reason for each in self._started if (reason := each.ready()) is not None]
         if not connection.connected:
             found.append(connection.problem)
