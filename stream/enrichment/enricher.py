@@ -7,6 +7,7 @@ result at every replay and after every restart.
 """
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import Final, NamedTuple
 
 import msgspec
@@ -46,13 +47,12 @@ class EnrichedBatch(NamedTuple):
 
     def payload(self, partition: int) -> bytes:
         """The enriched lines: each raw line, untouched, with fields appended to it."""
-        place = b',"log_partition":%d,"log_offset":%d,"log_line":' % (partition, self.batch.offset)
-        first = self.batch.first_line
-        parts: list[bytes] = []
-        extend = parts.extend
-        for index, line in enumerate(self.batch.lines):
-            extend((line[:-1], self.suffixes[index], place, _NUMBERED[first + index]))
-        return b"".join(parts)
+        batch = self.batch
+        place = b',"log_partition":%d,"log_offset":%d,"log_line":' % (partition, batch.offset)
+        numbers = _NUMBERED[batch.first_line : batch.first_line + len(batch.lines)]
+        return b"".join(
+            chain.from_iterable(zip(batch.lines, self.suffixes, repeat(place), numbers))
+        )
 
 
 Ready = EnrichedBatch | ProgressLine

@@ -12,7 +12,7 @@ from stream.enrichment.processes import ProcessTable
 DELETED_POD_SECONDS: Final = 600
 """How long a deleted pod stays joinable, in event time. 10 minutes: longer than any producer's
 spool usually holds events back, and few pods even where many come and go."""
-ENDED_PROCESS_SECONDS: Final = 30
+ENDED_PROCESS_SECONDS: Final = 15
 """How long a process that ended stays joinable, in event time. A file event follows its writer by
 the debounce (3 s at most) and a flush."""
 

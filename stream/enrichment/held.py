@@ -73,7 +73,7 @@ class Waiting:
                 self.batch.offset,
                 self.batch.first_line,
                 self.until,
-                b"\n".join(self.batch.lines),
+                self.batch.payload(),
             )
         )
 

@@ -4,18 +4,19 @@ Fields that a worker adds are declared too, so that a line which brings one alre
 that only passes through is not looked at here.
 """
 
+from functools import cache
 from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import Meta, Raw, Struct
 
 from stream.contract.event import Enrichment, LogPosition
 from stream.contract.kinds.file import FileAction
 from stream.contract.kinds.hostpath import HostPathEntry
 from stream.contract.kinds.pod import PodContainer
 
-Added = Raw | UnsetType
-"""Type of a field that only a worker may add."""
+Refused = Annotated[str, Meta(pattern="(?!)")]
+"""Type of a field that only a worker may add: no value fits, so a line that has it is refused."""
 
 MAXIMUM_BOOT: Final = 128
 """Characters of a boot's name."""
@@ -57,8 +58,10 @@ class ProcessLine(Line, kw_only=True, gc=False):
     signal: Count | None = None
     core_dumped: bool = False
     notebook: bool = False
-    class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
-    purpose: str | UnsetType = UNSET
+    class_: str = msgspec.field(default="", name="~class")
+    """Set by enrichment."""
+    purpose: str = msgspec.field(default="", name="~purpose")
+    """Set by enrichment."""
 
 
 class FileLine(Line, kw_only=True, gc=False):
@@ -71,8 +74,10 @@ class FileLine(Line, kw_only=True, gc=False):
     lines: Count | None = None
     writer_pid: Pid | None = None
     writer_exec_id: Name = ""
-    size_delta: int | UnsetType | None = UNSET
-    lines_delta: int | UnsetType | None = UNSET
+    size_delta: int | None = msgspec.field(default=None, name="~size_delta")
+    """Set by enrichment."""
+    lines_delta: int | None = msgspec.field(default=None, name="~lines_delta")
+    """Set by enrichment."""
 
 
 class SnapshotLine(Line, kw_only=True, gc=False):
@@ -182,12 +187,13 @@ _ADDED_BY_KIND: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+@cache
 def added_fields(kind: str) -> tuple[str, ...]:
     """The fields that a worker adds to a line of a kind: common ones, then the kind's own.
 
     What the kind's raw event declares itself (a pod's ``namespace``) is never added to it.
     """
-    own = set(LINES[kind].__struct_encode_fields__) - set(_ADDED_BY_KIND.get(kind, ()))
+    own = LINES[kind].__struct_encode_fields__
     common = (*Enrichment.__struct_fields__, *LogPosition.__struct_fields__)
     return tuple(name for name in common if name not in own) + _ADDED_BY_KIND.get(kind, ())
 
@@ -195,11 +201,9 @@ def added_fields(kind: str) -> tuple[str, ...]:
 def _with_guards(kind: str) -> type[Line]:
     """The kind's line plus a field for each that only a worker may add."""
     line = LINES[kind]
-    declared = line.__struct_encode_fields__
     guards: list[Any] = [
-        (f"guard_{name}", Added, msgspec.field(default=UNSET, name=name))
+        (f"refused_{name}", Refused, msgspec.field(default="", name=name))
         for name in added_fields(kind)
-        if name not in declared
     ]
     return cast(
         "type[Line]",
@@ -209,11 +213,3 @@ def _with_guards(kind: str) -> type[Line]:
 
 GUARDED_LINES: Final[dict[str, type[Line]]] = {kind: _with_guards(kind) for kind in LINES}
 """What is decoded of each kind."""
-
-
-def guard_attributes(kind: str) -> tuple[str, ...]:
-    """The attributes of a decoded line that must be unset."""
-    line = GUARDED_LINES[kind]
-    added = set(added_fields(kind))
-    pairs = zip(line.__struct_fields__, line.__struct_encode_fields__, strict=True)
-    return tuple(attribute for attribute, name in pairs if name in added)

@@ -18,22 +18,27 @@ MAXIMUM_PER_PID: Final = 4
 """Runs remembered per pid: a process may exec several programs one after the other."""
 
 
-class ProcessRecord(Struct, array_like=True):
-    """One program run in one process. Times are those of the wire, which compare as text."""
+class ProcessFacts(Struct, array_like=True, frozen=True, gc=False):
+    """What many runs have in common."""
 
-    exec_id: str
-    started: str
-    ended: str = ""
-    """Empty while it runs."""
     pod_uid: str = ""
     container_id: str = ""
     course: str = ""
     division: str = ""
     student: str = ""
-    assignment: str = ""
     class_name: str = ""
+
+
+class ProcessRecord(Struct, array_like=True, gc=False):
+    """One program run in one process. Times are those of the wire, which compare as text."""
+
+    exec_id: str
+    started: str
+    facts: ProcessFacts
     purpose: str = ""
     build_id: str = ""
+    ended: str = ""
+    """Empty while it runs."""
 
 
 _decoder = msgspec.msgpack.Decoder(dict[int, list[ProcessRecord]])

@@ -169,8 +169,13 @@ class PartitionWindows:
             if window is None:
                 added.too_late.append(index)
                 continue
-            variant = variant_of(event) if variant_of is not None else ""
-            cell = window.cell(owners[index], variant)
+            variant = ""
+            if variant_of is not None:
+                variant = variant_of(event)
+                cell = window.cell(owners[index], variant)
+            else:
+                owner = owners[index]
+                cell = window.by_owner.get(owner) or window.cell(owner)
             cell.samples += 1
             if late:
                 cell.late += 1

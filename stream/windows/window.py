@@ -23,10 +23,10 @@ class Window:
     """Cells by owner. A closed window lies packed in memory until a late event opens it again."""
 
     __slots__ = (
-        "_by_owner",
         "_cells",
         "_kind",
         "_packed",
+        "by_owner",
         "closed",
         "full",
         "idle",
@@ -50,7 +50,8 @@ class Window:
         self.touched: set[CellKey] = set()
         """Cells that changed since rows were made of them."""
         self._cells: dict[CellKey, Any] = {}
-        self._by_owner: dict[Owner, Any] = {}
+        self.by_owner: dict[Owner, Any] = {}
+        """Cells that were asked for since rows were made, for those who look for themselves."""
         self._packed: bytes | None = None
 
     @classmethod
@@ -70,7 +71,7 @@ class Window:
             self._packed = _encode((self.closed, self.unsent, cells))
             if self.closed:
                 self._cells = {}
-                self._by_owner = {}
+                self.by_owner = {}
                 self.touched.clear()
         stored = self._packed
         if not self.closed:
@@ -101,7 +102,7 @@ class Window:
     def cell(self, owner: Owner, variant: str = "") -> Any:
         """The cell of an owner, which is about to be changed."""
         if not variant:
-            cell = self._by_owner.get(owner)
+            cell = self.by_owner.get(owner)
             if cell is not None:
                 return cell
         self._unpack()
@@ -111,7 +112,7 @@ class Window:
         if cell is None:
             cell = self._cells[key] = self._kind.cell()
         if not variant:
-            self._by_owner[owner] = cell
+            self.by_owner[owner] = cell
         return cell
 
     def rows(self, wanted: Iterable[ScopeKey] | None) -> dict[ScopeKey, Any]:
@@ -138,5 +139,5 @@ class Window:
         """The rows that changed since this was last asked."""
         scopes = {scope for key in self.touched for scope in self._kind.scopes(key)}
         self.touched.clear()
-        self._by_owner.clear()
+        self.by_owner.clear()
         return scopes

@@ -174,6 +174,6 @@ def refused_lines(batch: Batch, places: Iterable[int], reason: str, detail: str)
     """Lines of a batch that were refused after they had been decoded."""
     first = batch.identity.first_seq
     return [
-        Refused(first + place, batch.first_line + place, reason, detail, batch.lines[place])
+        Refused(first + place, batch.first_line + place, reason, detail, batch.lines[place] + b"}")
         for place in places
     ]

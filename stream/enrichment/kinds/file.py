@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from typing import Final
 
-from stream.contract.owner import Owner
+import msgspec
+
 from stream.contract.timestamps import MICROSECONDS, format_timestamp, parse_timestamp
 from stream.enrichment.facts import NodeFacts
 from stream.enrichment.identity import NOBODY, Identity
 from stream.enrichment.kinds.base import JoinedLines
 from stream.enrichment.lines import FileLine, SnapshotLine
-from stream.enrichment.owners import pod_of_path, suffix_of, tail_of
-from stream.enrichment.processes import ProcessRecord
+from stream.enrichment.owners import Joined, pod_of_path, suffix_of
+from stream.enrichment.processes import ProcessFacts, ProcessRecord
 
 WRITER_GONE_SECONDS: Final = 10
 """How long before a file's event its writer may have ended: a change settles within 3 s."""
+_BOUND: Final = 20_000
+"""Different paths kept per node; beyond it the cache starts anew."""
+_encode = msgspec.json.Encoder().encode
 
 
 class FileJoin:
@@ -21,6 +25,8 @@ class FileJoin:
 
     def __init__(self, facts: NodeFacts) -> None:
         self._facts = facts
+        self._joined: dict[tuple[str, ProcessFacts | None], Joined] = {}
+        self._generation = -1
 
     def missing(self, events: Sequence[FileLine]) -> bool:
         facts = self._facts
@@ -41,22 +47,25 @@ class FileJoin:
         return changed
 
     def join(self, events: Sequence[FileLine]) -> JoinedLines:
+        if self._generation != self._facts.generation:
+            self._joined.clear()
+            self._generation = self._facts.generation
         owners = []
         suffixes = []
         for event in events:
-            deltas = self._facts.files.apply(event)
-            event.size_delta, event.lines_delta = deltas
-            writer = self._writer(event)
-            owner = self._owner(event.path, writer)
-            added: dict[str, object] = {}
+            size, lines = self._facts.files.apply(event)
+            event.size_delta, event.lines_delta = size, lines
+            writer = self._writer(event) if event.writer_pid is not None else None
+            key = (event.path, None if writer is None else writer.facts)
+            owner, suffix = self._joined.get(key) or self._join(*key)
             if writer is not None and not event.writer_exec_id:
-                added["writer_exec_id"] = writer.exec_id
-            if deltas.size is not None:
-                added["size_delta"] = deltas.size
-            if deltas.lines is not None:
-                added["lines_delta"] = deltas.lines
+                suffix += b',"writer_exec_id":' + _encode(writer.exec_id)
+            if size is not None:
+                suffix += b',"size_delta":%d' % size
+            if lines is not None:
+                suffix += b',"lines_delta":%d' % lines
             owners.append(owner)
-            suffixes.append(suffix_of("file", owner) + tail_of(added))
+            suffixes.append(suffix)
         return JoinedLines(owners, suffixes)
 
     def _writer(self, event: FileLine) -> ProcessRecord | None:
@@ -68,20 +77,26 @@ class FileJoin:
         earliest = parse_timestamp(event.ts) - WRITER_GONE_SECONDS * MICROSECONDS
         return self._facts.processes.at(pid, event.ts, format_timestamp(max(0, earliest)))
 
-    def _owner(self, path: str, writer: ProcessRecord | None) -> Owner:
+    def _join(self, path: str, writer: ProcessFacts | None) -> Joined:
         resolver = self._facts.resolver
         if writer is None:
-            return resolver.owner("file", pod_of_path(path), fields={"path": path})
-        identity = (
-            Identity(writer.course, writer.division, writer.student) if writer.student else NOBODY
-        )
-        return resolver.owner(
-            "file",
-            writer.pod_uid or pod_of_path(path),
-            writer.container_id,
-            {"path": path},
-            identity,
-        )
+            owner = resolver.owner("file", pod_of_path(path), fields={"path": path})
+        else:
+            identity = NOBODY
+            if writer.student:
+                identity = Identity(writer.course, writer.division, writer.student)
+            owner = resolver.owner(
+                "file",
+                writer.pod_uid or pod_of_path(path),
+                writer.container_id,
+                {"path": path},
+                identity,
+            )
+        joined = Joined(owner, suffix_of("file", owner))
+        if len(self._joined) >= _BOUND:
+            self._joined.clear()
+        self._joined[path, writer] = joined
+        return joined
 
 
 class SnapshotJoin:

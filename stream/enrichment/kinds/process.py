@@ -13,7 +13,7 @@ from stream.enrichment.facts import NodeFacts
 from stream.enrichment.kinds.base import JoinedLines
 from stream.enrichment.lines import ProcessLine
 from stream.enrichment.owners import suffix_of, tail_of
-from stream.enrichment.processes import ProcessRecord
+from stream.enrichment.processes import ProcessFacts, ProcessRecord
 
 _BOUND: Final = 20_000
 """Different command lines kept per node; beyond it the cache starts anew."""
@@ -22,6 +22,7 @@ _KEPT_BYTES: Final = 4096
 _SOURCE_BYTES: Final = 32 * 1024
 """Sources beyond that are left out of the line; ``argv`` has them all."""
 _PURPOSES: Final = {name: f',"purpose":"{name}"'.encode() for name in ("build", "run", "other")}
+_encode = msgspec.json.Encoder().encode
 _arguments = msgspec.json.Decoder(list[str])
 
 
@@ -30,7 +31,9 @@ class _Known(NamedTuple):
 
     owner: Owner
     what: ProcessClass
-    suffix: bytes
+    facts: ProcessFacts
+    suffixes: dict[str, bytes]
+    """By purpose, which its parent may change."""
 
 
 class ProcessJoin:
@@ -62,6 +65,7 @@ class ProcessJoin:
             self._known.clear()
             self._generation = self._facts.generation
         processes = self._facts.processes
+        known_before = self._known.get
         owners = []
         suffixes = []
         for event in events:
@@ -74,7 +78,7 @@ class ProcessJoin:
                 event.comm,
                 event.notebook,
             )
-            known = self._known.get(key) or self._look_up(key, event)
+            known = known_before(key) or self._look_up(key, event)
             run = processes.find(event.pid, event.exec_id)
             if run is None:
                 run = self._record(event, known)
@@ -82,38 +86,27 @@ class ProcessJoin:
                     processes.started(event.pid, run)
             elif event.action == "exit":
                 processes.ended(event.pid, run, event.ts)
-            event.class_ = known.what.name
+            event.class_ = known.facts.class_name
             event.purpose = run.purpose
-            suffix = known.suffix + _PURPOSES[run.purpose]
+            suffix = known.suffixes[run.purpose]
             if run.build_id:
-                suffix += tail_of({"build_id": run.build_id})
+                suffix += b',"build_id":' + _encode(run.build_id)
             owners.append(known.owner)
             suffixes.append(suffix)
         return JoinedLines(owners, suffixes)
 
     def _record(self, event: ProcessLine, known: _Known) -> ProcessRecord:
-        what, owner = known.what, known.owner
-        parent_class = build_id = ""
+        what = known.what
+        purpose: str = what.purpose
+        build_id = ""
         if event.parent_exec_id:
             parent = self._facts.processes.find(event.ppid, event.parent_exec_id)
             if parent is not None:
-                parent_class, build_id = parent.class_name, parent.build_id
-        purpose = purpose_below(what, parent_class)
+                purpose = purpose_below(what, parent.facts.class_name)
+                build_id = parent.build_id
         if not build_id and purpose == "build":
             build_id = event.exec_id
-        return ProcessRecord(
-            exec_id=event.exec_id,
-            started=event.ts,
-            pod_uid=owner.pod_uid,
-            container_id=owner.container_id,
-            course=owner.course,
-            division=owner.division,
-            student=owner.student,
-            assignment=owner.assignment,
-            class_name=what.name,
-            purpose=purpose,
-            build_id=build_id,
-        )
+        return ProcessRecord(event.exec_id, event.ts, known.facts, purpose, build_id)
 
     def _look_up(
         self, key: tuple[bytes, str, str, str, str, str, bool], event: ProcessLine
@@ -138,7 +131,18 @@ class ProcessJoin:
             added["sources"] = _bounded(what.sources)
         if what.target:
             added["target"] = what.target
-        known = _Known(owner, what, suffix_of("process", owner) + tail_of(added))
+        facts = ProcessFacts(
+            owner.pod_uid,
+            owner.container_id,
+            owner.course,
+            owner.division,
+            owner.student,
+            what.name,
+        )
+        suffix = suffix_of("process", owner) + tail_of(added)
+        known = _Known(
+            owner, what, facts, {name: suffix + text for name, text in _PURPOSES.items()}
+        )
         if len(self._known) >= _BOUND:
             self._known.clear()
         if len(event.argv) <= _KEPT_BYTES:
