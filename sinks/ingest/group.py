@@ -6,8 +6,9 @@ from enum import IntEnum
 import msgspec
 
 from sinks.errors import StoreError
+from sinks.ingest.intervals import IntervalSet
 from sinks.ingest.ledger import Boot, Ledger, LedgerRow
-from sinks.ingest.message import Held, first_time, log_position
+from sinks.ingest.message import Held, first_time, lines_of, log_position
 from sinks.ingest.tables.definition import SinkTable
 from stream.contract.batch import BatchIdentity
 from stream.contract.dead import DeadLetter, dead_letter_now
@@ -33,8 +34,8 @@ class Part:
     held: Held
     first_line: int
     count: int
-    seqs: list[int | None] | None
-    """The seq of each line; None for a line that tells none, or where no line's is known."""
+    seqs: list[int] | None
+    """The seq of each line; None for rows without an identity."""
     rows: list[LedgerRow]
     """What the ledger will say of it, before refusals by the store are taken off."""
 
@@ -86,31 +87,36 @@ class Group:
             if held.wrong is not None:
                 self.dead.append(_refused_whole(self.table, held))
             elif held.identity is None:
-                self._take(held, held.data, held.lines, None, [])
+                self._take(held, held.data, None, [])
             else:
                 self._prepare_batch(held, held.identity, ledger)
         self.stage = Stage.PREPARED
 
     def _prepare_batch(self, held: Held, identity: BatchIdentity, ledger: Ledger) -> None:
         seen = ledger.seen(boot_of(identity))
-        fresh = seen.missing(identity.first_seq, identity.last_seq)
-        if not fresh:
-            self.repeated += held.lines
+        whole = [(identity.first_seq, identity.last_seq)]
+        if held.lines == identity.count and seen.missing(*whole[0]) == whole:
+            seqs: list[int] = list(range(identity.first_seq, identity.last_seq + 1))
+            self._take(held, held.data, seqs, whole)
+            seen.add(*whole[0])
             return
-        data = held.data
-        whole = fresh == [(identity.first_seq, identity.last_seq)]
-        if whole:
-            seqs = _positions(identity) if held.lines == identity.count else None
-            rows = [_ledger_row(identity, identity.first_seq, identity.last_seq, held.lines, data)]
-            self._take(held, data, held.lines, seqs, rows)
-        else:
-            lines, seqs = _lines_within(held, identity, fresh)
-            self.repeated += held.lines - len(lines)
-            rows = []
-            for first, last in fresh:
-                stored = sum(seq is not None and first <= seq <= last for seq in seqs)
-                rows.append(_ledger_row(identity, first, last, stored, data))
-            self._take(held, b"".join(lines), len(lines), seqs, rows)
+        # Some are known, or a worker took some out: each line counts for itself.
+        lines = []
+        fresh = IntervalSet()
+        seqs = []
+        for number, line in enumerate(lines_of(held.data)):
+            full = held.lines == identity.count
+            seq = identity.first_seq + number if full else _seq_of(line)
+            if seq is None:
+                self.dead.append(_refused_line(held, identity, line))
+            elif seq in seen or seq in fresh:
+                self.repeated += 1
+            else:
+                fresh.add(seq, seq)
+                lines.append(line)
+                seqs.append(seq)
+        if lines:
+            self._take(held, b"".join(lines), seqs, list(fresh))
         for first, last in fresh:
             seen.add(first, last)
 
@@ -118,10 +124,17 @@ class Group:
         self,
         held: Held,
         data: bytes,
-        count: int,
-        seqs: list[int | None] | None,
-        rows: list[LedgerRow],
+        seqs: list[int] | None,
+        intervals: list[tuple[int, int]],
     ) -> None:
+        count = len(seqs) if seqs is not None else held.lines
+        rows = [
+            _ledger_row(held.identity, first, last, data)
+            for first, last in intervals
+            if held.identity is not None
+        ]
+        for row in rows[1:]:
+            row.batches = 0
         self.parts.append(Part(held, self.lines, count, seqs, rows))
         self.payload.append(data)
         self.lines += count
@@ -143,13 +156,9 @@ class Group:
             if part.seqs is not None:
                 letter.seq = part.seqs[line_number - part.first_line]
             for row in part.rows:
-                known = part.seqs is not None
-                if not known or (
-                    letter.seq is not None and row.first_seq <= letter.seq <= row.last_seq
-                ):
+                if letter.seq is not None and row.first_seq <= letter.seq <= row.last_seq:
                     row.stored -= 1
                     row.dead += 1
-                    break
         self.dead.append(letter)
 
     def ledger_rows(self) -> list[LedgerRow]:
@@ -165,9 +174,7 @@ def boot_of(identity: BatchIdentity) -> Boot:
     return identity.kind, identity.node, identity.boot
 
 
-def _ledger_row(
-    identity: BatchIdentity, first: int, last: int, stored: int, data: bytes
-) -> LedgerRow:
+def _ledger_row(identity: BatchIdentity, first: int, last: int, data: bytes) -> LedgerRow:
     partition, offset = log_position(data[: data.find(b"\n") + 1])
     return LedgerRow(
         kind=identity.kind,
@@ -175,8 +182,7 @@ def _ledger_row(
         boot=identity.boot,
         first_seq=first,
         last_seq=last,
-        stored=stored,
-        refused=last - first + 1 - stored,
+        stored=last - first + 1,
         log_partition=partition,
         first_log_offset=offset,
         last_log_offset=offset,
@@ -191,33 +197,19 @@ class _Sequenced(msgspec.Struct):
 _decode_seq = msgspec.json.Decoder(_Sequenced).decode
 
 
-def _positions(identity: BatchIdentity) -> list[int | None]:
-    """The seqs of a batch that holds all its lines: they have no gap."""
-    return list(range(identity.first_seq, identity.last_seq + 1))
-
-
-def _lines_within(
-    held: Held, identity: BatchIdentity, intervals: list[tuple[int, int]]
-) -> tuple[list[bytes], list[int | None]]:
-    """The lines whose seq lies in one of the intervals, and those that tell none."""
-    all_lines = held.data.splitlines(keepends=True)
-    if held.lines == identity.count:
-        all_seqs = _positions(identity)
-    else:
-        all_seqs = [_seq_of(line) for line in all_lines]
-    chosen = [
-        (line, seq)
-        for line, seq in zip(all_lines, all_seqs, strict=True)
-        if seq is None or any(first <= seq <= last for first, last in intervals)
-    ]
-    return [line for line, _ in chosen], [seq for _, seq in chosen]
-
-
 def _seq_of(line: bytes) -> int | None:
     try:
         return _decode_seq(line).seq
     except msgspec.DecodeError:
         return None
+
+
+def _refused_line(held: Held, identity: BatchIdentity, line: bytes) -> DeadLetter:
+    letter = dead_letter_now("sink", identity.kind, "bad_line", "the line has no seq", line)
+    letter.subject = held.delivery.subject
+    letter.node, letter.boot = identity.node, identity.boot
+    letter.log_partition, letter.log_offset = log_position(line)
+    return letter
 
 
 def _refused_whole(table: SinkTable, held: Held) -> DeadLetter:

@@ -27,7 +27,6 @@ class LedgerRow(Struct, kw_only=True, omit_defaults=True):
     last_seq: int
     stored: int
     dead: int = 0
-    refused: int = 0
     batches: int = 1
     log_partition: int = 0
     first_log_offset: int = 0
@@ -47,7 +46,6 @@ class LedgerRow(Struct, kw_only=True, omit_defaults=True):
         self.last_seq = other.last_seq
         self.stored += other.stored
         self.dead += other.dead
-        self.refused += other.refused
         self.batches += other.batches
         self.last_log_offset = max(self.last_log_offset, other.last_log_offset)
         self.insert_id = max(self.insert_id, other.insert_id)

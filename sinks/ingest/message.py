@@ -61,6 +61,11 @@ def _identity(subject: str, headers: Mapping[str, str] | None) -> BatchIdentity 
     return read_identity(events_subject(loss.DEFINITION.name, parsed.last), headers)
 
 
+def lines_of(data: bytes) -> list[bytes]:
+    """The lines of a payload, each with its line feed; nothing else ends a line."""
+    return [line + b"\n" for line in data.split(b"\n")[:-1]]
+
+
 def first_time(data: bytes) -> str:
     """The time of the first line; empty where it doesn't begin with one."""
     if data.startswith(_FIRST_TIME) and data[34:35] == b'"':

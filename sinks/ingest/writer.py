@@ -10,6 +10,7 @@ from typing import Final
 from sinks.errors import RowRejectedError, StoreError
 from sinks.ingest.group import Group, Stage, Work
 from sinks.ingest.ledger import Ledger, LedgerRow
+from sinks.ingest.message import lines_of
 from sinks.ingest.recovery import recover
 from sinks.ingest.tables.definition import SinkTable
 from sinks.store.client import Store, quoted
@@ -108,7 +109,7 @@ class Writer:
                 _log.warning(
                     "%s: a row is refused, looking for it: %s", group.table.name, _reason(error)
                 )
-                lines = list(enumerate(payload.splitlines(keepends=True)))
+                lines = list(enumerate(lines_of(payload)))
                 self._split(group, Work(group.insert_id, lines), error)
         while group.work:
             work = group.work[-1]

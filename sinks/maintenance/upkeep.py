@@ -49,11 +49,11 @@ def compact_ledger(store: Store, client: Client) -> int:
     ):
         client.command(f"TRUNCATE TABLE {spare}")
         client.command(
-            f"INSERT INTO {spare} (kind, node, boot, first_seq, last_seq, stored, dead, refused, "
+            f"INSERT INTO {spare} (kind, node, boot, first_seq, last_seq, stored, dead, "
             "batches, log_partition, first_log_offset, last_log_offset, first_ts, insert_id, "
             "inserted_at, recovered) "
             "SELECT kind, node, boot, min(b.first_seq), max(b.last_seq), sum(b.stored), "
-            "sum(b.dead), sum(b.refused), sum(b.batches), any(b.log_partition), "
+            "sum(b.dead), sum(b.batches), any(b.log_partition), "
             "min(b.first_log_offset), max(b.last_log_offset), min(b.first_ts), "
             "max(b.insert_id), max(b.inserted_at), max(b.recovered) "
             "FROM (SELECT *, sum(apart) OVER (PARTITION BY kind, node, boot ORDER BY first_seq "
@@ -67,7 +67,7 @@ def compact_ledger(store: Store, client: Client) -> int:
             {"day": day},
         )
         check = (
-            "SELECT sum(stored), sum(dead), sum(refused), sum(batches), "
+            "SELECT sum(stored), sum(dead), sum(batches), "
             "sum(last_seq - first_seq + 1), max(insert_id) FROM "
         )
         before = client.rows(

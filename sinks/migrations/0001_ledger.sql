@@ -9,7 +9,6 @@ CREATE TABLE IF NOT EXISTS ${table:ledger}
     last_seq UInt64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Last seq of the interval',
     stored UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Events of the interval that were stored as rows',
     dead UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Events of the interval that the store refused; they are dead letters of stage sink',
-    refused UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Events of the interval that the worker had taken out; they are dead letters of stage worker',
     batches UInt64 CODEC(T64, ZSTD(1)) COMMENT 'Messages of the log that the interval was made of',
     log_partition UInt16 COMMENT 'Partition of the RAW log',
     first_log_offset UInt64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'Sequence of the first of these messages in the RAW log',

@@ -149,7 +149,6 @@ class Store:
             self._prepare_folder(settings.folder)
         try:
             self.writer = self._client()
-            self.writer.command(f"CREATE DATABASE IF NOT EXISTS {self.database}{self._on_cluster}")
         except StoreError:
             self._release()
             raise
@@ -164,10 +163,6 @@ class Store:
     def database(self) -> str:
         """The database, quoted for a statement."""
         return quoted(self.settings.database)
-
-    @property
-    def _on_cluster(self) -> str:
-        return f" ON CLUSTER {quoted(self.settings.cluster)}" if self.settings.cluster else ""
 
     def reader(self) -> Client:
         """A connection of its own for queries; close it after use. From any thread."""

@@ -101,8 +101,7 @@ def rendered_schema(settings: StoreSettings, folder: Path = FOLDER) -> list[str]
 
 def schema_status(store: Store, folder: Path = FOLDER) -> list[SchemaItem]:
     """Every migration and view with its state; changes nothing."""
-    with store.reading() as client:
-        recorded = _recorded(client, store.settings.database)
+    recorded = _recorded(store.writer, store.settings.database)
     items = []
     for migration in load_migrations(folder):
         key = (migration.version, migration.name)
@@ -127,6 +126,7 @@ def apply_schema(store: Store, folder: Path = FOLDER) -> list[SchemaItem]:
     """
     client, settings = store.writer, store.settings
     template = schema_template(settings, folder)
+    client.command(f"CREATE DATABASE IF NOT EXISTS {store.database}{template.on_cluster}")
     for statement in template.statements(_RECORD):
         client.command(statement)
     recorded = _recorded(client, settings.database)

@@ -147,7 +147,9 @@ def progress() -> list[Row]:
             filtered=5, emitted=seq, lost=2, **fields,
         )  # fmt: skip
 
-    alive = [record(seq, NOW + timedelta(seconds=30 + seq)) for seq in range(5)]
+    # Ahead of the clock, since other tests run before it is asked.
+    soon = datetime.now(UTC) + timedelta(seconds=120)
+    alive = [record(seq, soon + timedelta(seconds=seq)) for seq in range(5)]
     dead = [record(1, NOW - timedelta(minutes=2), degraded=["no BPF"]) | {"node": "n2"}]
     closed = [record(3, NOW, closing=True) | {"node": "n3"}]
     return alive + dead + closed
