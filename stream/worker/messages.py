@@ -103,7 +103,7 @@ def gap_message(gap: Gap, ts: str, boot: str, seq: int, prefix: str) -> Message:
         detail="the producer's progress counts them, and they did not come within a minute",
     )
     token = loss_subject(STAGE, gap.node)
-    identity = BatchIdentity(LOSS.name, LOSS.version, token.split(".")[2], boot, seq, 1)
+    identity = BatchIdentity(LOSS.name, LOSS.version, gap.node, boot, seq, 1)
     return Message(prefix + token, _encode(event) + b"\n", identity.headers())
 
 
