@@ -4,15 +4,14 @@ No thread and no waiting here: the observer calls in from its own thread.
 
 A cgroup's life in events: a sample of zeros at its birth (where the birth was seen: a new cgroup's
 counters start at 0, so its first figures count in full), one sample per tick, one at once when its
-last process ends, and one marked ``last`` when it is removed, which repeats the counters.
+last process ends, and one marked ``last`` when it is removed, which repeats the counters. Gauges
+belong to the ticks, at which those of all pods are read together.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
-
-import msgspec
 
 from producers.base.path_text import path_text
 from producers.cgroup import version1
@@ -21,7 +20,7 @@ from producers.cgroup.hierarchy import Cgroup, Hierarchy
 from producers.cgroup.network import PodNetworks, PodTraffic
 from producers.cgroup.node import read_node, stacked_devices
 from producers.cgroup.settings import CgroupSettings
-from producers.cgroup.usage import COUNTERS, Reader, Usage
+from producers.cgroup.usage import COUNTERS, GAUGES, Reader, Usage
 from stream.contract.kinds.cgroup import CgroupEvent
 from stream.contract.timestamps import format_timestamp
 
@@ -47,6 +46,10 @@ class Tracked:
     host_network: bool = False
     read_at: int = 0
     """Microseconds since the epoch."""
+    before: Usage | None = None
+    """The reading before the latest."""
+    ticked: bool = False
+    """Whether a tick has told its gauges."""
     ended: bool = False
     """Whether it was read after its last process had ended."""
     own_kills: int = 0
@@ -112,6 +115,7 @@ class Sampler:
         gone: list[str] = []
         for path, each in self.tracked.items():
             if self._read(each, now):
+                each.ticked = True
                 alive.append(each)
             elif not self._hierarchy.exists(path):
                 gone.append(path)
@@ -162,7 +166,12 @@ class Sampler:
 
     def ended(self, path: str) -> None:
         """The last process of a container ended, and :meth:`peek` has read it since: emit that,
-        and its pod."""
+        and its pod.
+
+        Counters only: what an empty cgroup still holds is no use of memory, and one pod's gauges
+        between two ticks can't be added to those of others. A container that no tick has seen
+        tells the gauges of its last reading in life.
+        """
         each = self.tracked.get(path)
         if each is None or each.ended:
             return
@@ -175,7 +184,11 @@ class Sampler:
             chosen.insert(0, pod)
         self._complete_pods([pod] if pod is not None else [])
         ts = format_timestamp(now)
-        self._emit([self._event(one, ts) for one in chosen])
+        events = [self._event(one, ts, gauges=False) for one in chosen]
+        if not each.ticked and each.before is not None:
+            for name in GAUGES:
+                setattr(events[-1], name, getattr(each.before, name))
+        self._emit(events)
 
     def removed(self, path: str) -> None:
         """A cgroup is gone: emit its last figures, and count what was not read."""
@@ -193,9 +206,7 @@ class Sampler:
         else:
             self.networks.close(path)
             self._gone_kills.pop(path, None)
-        gauges = {name: None for name in Usage.__struct_fields__ if name not in COUNTERS}
-        each.usage = msgspec.structs.replace(each.usage, **gauges)
-        event = self._event(each, format_timestamp(now))
+        event = self._event(each, format_timestamp(now), gauges=False)
         event.last = True
         self._emit([event])
 
@@ -244,7 +255,7 @@ class Sampler:
         for name in COUNTERS:
             if getattr(usage, name) is None:
                 setattr(usage, name, getattr(each.usage, name))
-        each.usage = usage
+        each.before, each.usage = each.usage, usage
         each.read_at = now
         return True
 
@@ -275,8 +286,11 @@ class Sampler:
         elif traffic.received is not None:
             pod.usage.net_rx_bytes, pod.usage.net_tx_bytes = traffic.received, traffic.sent
 
-    def _event(self, each: Tracked, ts: str) -> CgroupEvent:
+    def _event(self, each: Tracked, ts: str, *, gauges: bool = True) -> CgroupEvent:
         owner = each.cgroup.owner
+        figures = _fields(each.usage)
+        if not gauges:
+            figures.update(dict.fromkeys(GAUGES))
         return CgroupEvent(
             ts=ts,
             scope="container" if owner.container_id else "pod",
@@ -285,7 +299,7 @@ class Sampler:
             pod_uid=owner.pod_uid,
             container_id=owner.container_id,
             host_network=each.host_network,
-            **_fields(each.usage),
+            **figures,
         )
 
 

@@ -37,8 +37,11 @@ class CgroupSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     end of its first process triggers the last sample."""
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.interval_seconds <= 300:
-            raise ValueError(f"interval_seconds is {self.interval_seconds}; use 0.1 to 300")
+        if not 0.1 <= self.interval_seconds <= 60:
+            raise ValueError(
+                f"interval_seconds is {self.interval_seconds}; use 0.1 to 60, since windows leave "
+                "out samples that lie more than a minute apart"
+            )
         if not 1 <= self.depth <= 32:
             raise ValueError(f"depth is {self.depth}; use 1 to 32")
         if self.rescan_seconds < self.interval_seconds:

@@ -49,7 +49,9 @@ COUNTERS: Final = (
     "psi_memory_some_us",
     "psi_io_some_us",
 )
-"""The cumulative fields; the others are gauges."""
+"""The cumulative fields."""
+GAUGES: Final = tuple(name for name in Usage.__struct_fields__ if name not in COUNTERS)
+"""The fields that go up and down."""
 
 
 class Reader:

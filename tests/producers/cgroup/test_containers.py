@@ -34,6 +34,12 @@ def number(container: Container, controller: str, name: str) -> int:
     return int(container.cgroup_file(controller, name).read_text())
 
 
+def between_minutes() -> int:
+    """An interval whose next tick is at least ten seconds away."""
+    eventually_sync(lambda: time.time() % 60 < 50, 15, "a moment far from the next minute")
+    return 60
+
+
 def tick_of(sink: Sink) -> list[CgroupEvent]:
     """A whole tick that began after this call."""
     return sink.next_batch(lambda batch: batch[0].scope == "node")
@@ -292,7 +298,7 @@ def test_a_pod_on_the_hosts_network_does_not_get_the_nodes_traffic(
 def test_the_traffic_of_a_pod_whose_processes_all_ended_is_not_lost(
     containers: Containers, sink: Sink, observe: Observe
 ) -> None:
-    observe(interval_seconds=60)
+    observe(interval_seconds=between_minutes())
     pod = containers.pod()
     container = pod.run(["sh", "-c", WAIT_FOR_GO + ". /workspace/go.sh"])
     host_address, _ = link_network(container)
@@ -332,7 +338,7 @@ def _physical_bytes() -> tuple[int, int]:
 def test_a_container_that_comes_and_goes_between_two_ticks_leaves_its_figures(
     containers: Containers, sink: Sink, observe: Observe
 ) -> None:
-    observer = observe(interval_seconds=120)
+    observer = observe(interval_seconds=between_minutes())
     eventually_sync(lambda: observer.ready() is None, what="the first tick")
     pod = containers.pod()
     pod.run(["sleep", "infinity"])
@@ -351,6 +357,9 @@ def test_a_container_that_comes_and_goes_between_two_ticks_leaves_its_figures(
     assert used is not None
     assert sink.losses == []
     assert own * 0.99 <= used <= own * 1.01 + 150_000, "runc's own start comes on top"
+    assert events[-2].memory_bytes is not None, "no tick told its memory, so its end does"
+    for event in events_of(sink, pod.cgroup):
+        assert event.memory_bytes is None, "gauges of pods belong to ticks, where they add up"
     for name in COUNTERS:
         values = [getattr(each, name) for each in events if getattr(each, name) is not None]
         assert values == sorted(values), name
@@ -359,7 +368,7 @@ def test_a_container_that_comes_and_goes_between_two_ticks_leaves_its_figures(
 def test_every_short_container_ends_with_its_figures_or_a_counted_loss(
     containers: Containers, sink: Sink, observe: Observe
 ) -> None:
-    observe(interval_seconds=120, newborn_seconds=0)
+    observe(interval_seconds=between_minutes(), newborn_seconds=0)
     pod = containers.pod()
     pause = pod.run(["sleep", "infinity"])
     used = {}
@@ -510,7 +519,7 @@ def test_no_event_is_earlier_than_a_promised_watermark(
 
 
 def test_stopping_takes_a_last_sample(sink: Sink, observe: Observe) -> None:
-    observer = observe(interval_seconds=120)
+    observer = observe(interval_seconds=between_minutes())
     eventually_sync(lambda: observer.ready() is None, what="the first tick")
     observer.stop()
     assert len(ticks_of(sink)) == 2
