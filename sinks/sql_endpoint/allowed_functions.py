@@ -217,7 +217,7 @@ tupleHammingDistance tupleIntDiv tupleIntDivByNumber tupleIntDivOrZero tupleIntD
 tupleMinus tupleModulo tupleModuloByNumber tupleMultiply tupleMultiplyByNumber tupleNames
 tupleNegate tuplePlus tuplePositiveModuloByNumber tupleToNameValuePairs
 
-accurateCast accurateCastOrDefault accurateCastOrNull CAST DATE formatRow formatRowNoNewline
+accurateCast accurateCastOrDefault accurateCastOrNull CAST DATE
 fromUnixTimestamp64Micro fromUnixTimestamp64Milli fromUnixTimestamp64Nano
 fromUnixTimestamp64Second kqlParameterCast kqlToTimespan parseDateTime parseDateTime32BestEffort
 parseDateTime32BestEffortOrNull parseDateTime32BestEffortOrZero parseDateTime64
@@ -318,7 +318,7 @@ yandexConsistentHash YEAR yearweek
 
 # Written by the parser or resolved by the analyser; absent from `system.functions`.
 _PARSER = """
-cast exists grouping lambda untuple
+exists grouping lambda untuple
 """
 
 _AGGREGATE = """

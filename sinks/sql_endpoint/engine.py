@@ -13,6 +13,7 @@ import fcntl
 import json
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +139,8 @@ class Engine:
         self._threads = ThreadPoolExecutor(settings.traffic.concurrent, "sql-endpoint-query")
         self._control = ThreadPoolExecutor(1, "sql-endpoint-kill")
         self._killer: EngineConnection | None = None
+        self._of_thread = threading.local()
+        self._parsers: list[EngineConnection] = []
         self._formats = self._input_formats = Formats(())
         self.version = ""
         self.timezone = ""
@@ -163,6 +166,9 @@ class Engine:
         """End the threads; every query must have ended."""
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._control.shutdown)
+        for connection in self._parsers:
+            connection.close()
+        self._parsers.clear()
         if self._killer is not None:
             self._killer.close()
             self._killer = None
@@ -196,60 +202,64 @@ class Engine:
     ) -> RunningQuery | FinishedWrite | bytes:
         served = self._settings.database
         scope = Scope(served, current_database(request.database, served), account)
-        connection = self._readers.open_reader()
-        running: RunningQuery | None = None
         try:
-            parser = EngineParser(connection, self._settings.query.statement_bytes)
+            parser = self._parser()
             word = first_word(request.body, parser)
             if word in WRITE_WORDS:
                 if account.role is not Role.ADMIN:
                     raise StatementRefusedError(f"{word} is not served to this user")
-                return self._write(request, scope, parser, connection)
+                return self._write(request, scope, parser)
             statement = read_statement(request.text(), request.parameters, scope, parser)
             if request.native_revision and is_hello(statement.tree):
                 return hello(
                     self._settings.server_name, self.version, self.timezone, request.native_revision
                 )
-            running = self._prepare_read(request, statement, scope, parser, connection)
+            return self._prepare_read(request, statement, scope, parser)
         except RuntimeError as error:
             raise from_engine(error) from None
-        finally:
-            if running is None:
-                connection.close()
-        return running
 
-    def _write(
-        self, request: SqlRequest, scope: Scope, parser: EngineParser, connection: EngineConnection
-    ) -> FinishedWrite:
+    def _parser(self) -> EngineParser:
+        """This thread's parser, on a connection that runs nothing of a client."""
+        parser: EngineParser | None = getattr(self._of_thread, "parser", None)
+        if parser is None:
+            connection = self._readers.open_reader()
+            self._parsers.append(connection)
+            parser = EngineParser(connection, self._settings.query.statement_bytes)
+            self._of_thread.parser = parser
+        return parser
+
+    def _write(self, request: SqlRequest, scope: Scope, parser: EngineParser) -> FinishedWrite:
         if not request.may_write:
             raise StatementRefusedError("a statement that writes needs the method POST")
         statement = read_write_statement(request.body, request.parameters, scope, parser)
         asked = {**request.settings, **statement.settings}
         chosen = engine_settings(asked, self._settings.query, writes=True)
         data_format = self._input_formats.require(statement.format) if statement.format else ""
-        connection.query(f"USE {scope.database}", "Null", params={})
-        connection.query(f"SET {_clause(chosen)}", "Null", params={})
-        return FinishedWrite(run_write(connection, statement, data_format, request.parameters))
+        connection = self._readers.open_reader()
+        try:
+            connection.query(f"USE `{scope.database}`", "Null", params={})
+            connection.query(f"SET {_clause(chosen)}", "Null", params={})
+            return FinishedWrite(run_write(connection, statement, data_format, request.parameters))
+        finally:
+            connection.close()
 
     def _prepare_read(
-        self, request: SqlRequest, statement: ReadStatement, scope: Scope, parser: EngineParser,
-        connection: EngineConnection,
-    ) -> RunningQuery:  # fmt: skip
-        descriptors: tuple[int, int] | None = None
-        limits = self._settings.query
-        try:
-            asked = {**request.settings, **statement.settings}
-            chosen = engine_settings(asked, limits, writes=False)
-            output_format = self._formats.require(statement.format or request.default_format)
+        self, request: SqlRequest, statement: ReadStatement, scope: Scope, parser: EngineParser
+    ) -> RunningQuery:
+        asked = {**request.settings, **statement.settings}
+        chosen = engine_settings(asked, self._settings.query, writes=False)
+        output_format = self._formats.require(statement.format or request.default_format)
+        token = uuid.uuid4().hex
+        with contextlib.ExitStack() as undo:
             descriptors = _pipe()
+            for descriptor in descriptors:
+                undo.callback(os.close, descriptor)
             target = f"/proc/self/fd/{descriptors[1]}"
             sql = render(statement, target, output_format, scope, parser)
-            token = uuid.uuid4().hex
+            connection = self._readers.open_reader()
+            undo.callback(connection.close)
             self._lock(connection, chosen, token, scope.current, statement)
-        except BaseException:
-            for descriptor in descriptors or ():
-                os.close(descriptor)
-            raise
+            undo.pop_all()
         return RunningQuery(
             self, connection, sql, output_format, request.parameters, token, descriptors
         )
@@ -264,7 +274,7 @@ class Engine:
         that reach outside. Only `system.settings` is read with 2, since clients of ClickHouse
         look there whether they may send settings.
         """
-        connection.query(f"USE {database}", "Null", params={})
+        connection.query(f"USE `{database}`", "Null", params={})
         values = {
             **chosen,
             "log_comment": token,

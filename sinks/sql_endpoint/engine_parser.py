@@ -21,6 +21,7 @@ _LOCK = (
 # The engine adds the query that called the parser, which is ours, not the client's.
 _CALLER = re.compile(r": In scope SELECT \w+\(.*\)\. \((?P<name>[A-Z_]+)\)$", re.DOTALL)
 _NOT_SERIALIZABLE = 36
+_FIRST_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class EngineParser:
     def __init__(self, connection: EngineConnection, statement_bytes: int) -> None:
         self._connection = connection
         self._bytes = statement_bytes
+        self._last: tuple[str, list[Token]] = ("", [])
         # What is written back may be longer than what came in.
         self._call(_LOCK.format(size=statement_bytes * 16), {})
 
@@ -70,13 +72,24 @@ class EngineParser:
             raise SyntaxRefusedError("the statement is empty")
         return tree
 
-    def format(self, tree: Node) -> str:
-        """The SQL of a tree, canonical, on one line."""
-        text = json.dumps(tree, ensure_ascii=False)
-        return self._call("SELECT formatQueryFromJSON({text:String})", {"text": text}).decode()
+    def write_back(self, tree: Node) -> tuple[str, Node]:
+        """The SQL of a tree, canonical, on one line; and what the parser makes of that."""
+        answer = self._call(
+            "SELECT formatQueryFromJSON({text:String}) AS sql, parseQueryToJSON(sql)",
+            {"text": json.dumps(tree, ensure_ascii=False)},
+            "JSONCompactEachRow",
+        )
+        sql, again = json.loads(answer)
+        parsed: Node = json.loads(again)
+        return sql, parsed
 
     def tokens(self, text: str, limit: int) -> list[Token]:
         """The first `limit` tokens that are neither space nor comment."""
+        if self._last[0] != text or len(self._last[1]) < limit:
+            self._last = (text, self._tokens(text, max(limit, _FIRST_TOKENS)))
+        return self._last[1][:limit]
+
+    def _tokens(self, text: str, limit: int) -> list[Token]:
         raw = text.encode()
         answer = self._call(
             "SELECT arraySlice(arrayFilter(t -> t.3 NOT IN ('Whitespace', 'Comment', "

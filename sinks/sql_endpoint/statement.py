@@ -80,8 +80,7 @@ def render(
     tree["out_file"] = {"type": "Literal", "value": {"field_type": "String", "value": output}}
     tree["is_outfile_append"] = True
     tree["format_ast"] = {"type": "Identifier", "name": output_format}
-    text = parser.format(tree)
-    again = parser.parse(text)
+    text, again = parser.write_back(tree)
     if again.pop("out_file", None) != tree["out_file"] or again.get("type") != tree.get("type"):
         raise AccessDeniedError("the statement changes its meaning when written back; simplify it")
     require_known_shape(again, READ_NODES)

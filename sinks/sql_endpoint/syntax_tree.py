@@ -13,9 +13,7 @@ from sinks.sql_endpoint.errors import AccessDeniedError, StatementRefusedError
 
 Node: TypeAlias = dict[str, Any]
 
-_OUTPUT = (
-    "format_ast settings_ast is_outfile_append is_outfile_truncate is_into_outfile_with_stdout "
-)
+_OUTPUT = "format_ast is_outfile_append is_outfile_truncate is_into_outfile_with_stdout "
 _COLUMNS = "transformers qualifier expression alias "
 
 _READ_NODES: dict[str, str] = {
@@ -25,7 +23,7 @@ _READ_NODES: dict[str, str] = {
         "group_by group_by_all group_by_with_totals group_by_with_rollup group_by_with_cube "
         "group_by_with_grouping_sets having window qualify order_by order_by_all interpolate "
         "limit_by limit_by_all limit_by_length limit_by_offset limit_length limit_offset "
-        "limit_with_ties settings"
+        "limit_with_ties"
     ),
     "ExplainQuery": "kind settings query " + _OUTPUT,
     "ShowTablesQuery": (

@@ -67,8 +67,7 @@ def _checked(
     # A view keeps the settings of its query; they are checked with it, in their place.
     settings = {} if tree.get("type") == "CreateQuery" else take_settings(tree)
     require_write_allowed(tree, scope)
-    canonical = parser.format(tree)
-    again = parser.parse(canonical)
+    canonical, again = parser.write_back(tree)
     require_write_allowed(again, scope)
     if again.get("type") != tree.get("type"):
         raise AccessDeniedError("the statement changes its meaning when written back; simplify it")

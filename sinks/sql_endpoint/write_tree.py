@@ -70,6 +70,8 @@ WRITE_NODES: dict[str, frozenset[str]] = {
     **{kind: words(keys) for kind, keys in _WRITE_NODES.items()},
     "ExpressionList": words("children separator"),
     "Function": READ_NODES["Function"] | {"no_empty_args"},
+    # A view keeps the settings of its query.
+    "SelectQuery": READ_NODES["SelectQuery"] | {"settings"},
 }
 
 WRITE_STATEMENTS = words("CreateQuery AlterQuery DropQuery OptimizeQuery DeleteQuery InsertQuery")
