@@ -21,7 +21,7 @@ from producers.process.redaction_rules import (
     BEARER,
     HARMLESS_ENDINGS,
     HEADER,
-    HINTS,
+    HINT,
     KNOWN_TOKEN,
     OPTION,
     PRIVATE_KEY,
@@ -80,8 +80,7 @@ class Redactor:
             return False
         if self._always:
             return True
-        folded = raw.lower()
-        return any(hint in folded for hint in HINTS)
+        return HINT.search(raw.lower()) is not None
 
     def redact(self, argv: Sequence[str]) -> list[str]:
         """The arguments with every secret replaced by ``***``; as many as before."""

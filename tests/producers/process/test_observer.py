@@ -87,29 +87,24 @@ def test_signals_are_no_exit_codes_and_core_dumps_are_told(storm: Path, tmp_path
 
 
 @pytest.mark.parametrize("group_dead_argument", [None, False])
-@pytest.mark.parametrize(
-    ("scenario", "code"),
-    [("thread-exec", 7), ("leader-exit", 9), ("leader-return", 0), ("thread-race", 0)],
-)
 def test_a_process_ends_when_its_last_thread_does(
-    storm: Path,
-    scenario: str,
-    code: int,
-    group_dead_argument: bool | None,
-    monkeypatch: pytest.MonkeyPatch,
+    storm: Path, group_dead_argument: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also the way older kernels need, whose tracepoint does not tell whether the group is dead."""
     monkeypatch.setattr(
         "producers.process.observer.attach",
         lambda settings: attach(settings, group_dead_argument=group_dead_argument),
     )
+    codes = {"thread-exec": 7, "leader-exit": 9, "leader-return": 0, "thread-race": 0}
+    children = {}
     with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
-        children = truth(run_in(path, storm, scenario, "40"))
-    assert len(children) == (40 if scenario == "thread-race" else 1)
-    for child in children:
-        assert child.exit_code == code
-        assert sink.only(child.pid, "exit").exit_code == code
-    assert len({child.pid for child in children}) == len(children)
+        for scenario in codes:
+            children[scenario] = truth(run_in(path, storm, scenario, "60"))
+    for scenario, code in codes.items():
+        assert len(children[scenario]) == (60 if scenario == "thread-race" else 1)
+        for child in children[scenario]:
+            assert child.exit_code == code
+            assert sink.only(child.pid, "exit").exit_code == code, scenario
 
 
 def test_a_program_started_by_a_thread_keeps_the_process(storm: Path) -> None:
