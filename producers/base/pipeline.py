@@ -263,21 +263,27 @@ class Pipeline:
         return [*batcher.add(events, self._loop.time()), *batcher.close()]
 
     async def _write_losses(self) -> None:
-        """Write what the ledger holds, unless earlier losses still wait for room."""
-        if not self._unwritten_losses and self._ledger:
-            account = self.accounts[LOSS]
-            ts = format_timestamp(max(time.time_ns() // 1000, account.watermark))
-            events = self._ledger.take(ts)
-            self._unwritten_losses += self._batch_now(LOSS, list(events))
-            account.emitted += len(events)
+        """Write what the ledger holds, behind earlier losses that still wait for room."""
+        if not await self._flush_losses() or not self._ledger:
+            return
+        account = self.accounts[LOSS]
+        ts = format_timestamp(max(time.time_ns() // 1000, account.watermark))
+        events = self._ledger.take(ts)
+        self._unwritten_losses += self._batch_now(LOSS, list(events))
+        account.emitted += len(events)
+        await self._flush_losses()
+
+    async def _flush_losses(self) -> bool:
+        """Store the batches of losses; False if some must wait. None is ever dropped."""
         while self._unwritten_losses:
             stored, error = await self.storage.append(self._unwritten_losses[:1], reserve=True)
             for each in stored:
                 self.publisher.offer(each)
             first = self._unwritten_losses[0]
             if error is not None and not self.publisher.offer_unspooled(first.meta, first.payload):
-                return
+                return False
             self._unwritten_losses.pop(0)
+        return True
 
     async def _store(self, batches: list[Batch]) -> None:
         """Append to the spool and hand to the publisher; what goes if it can't is the policy's."""

@@ -95,15 +95,25 @@ class Producer:
         _log.info("health on http://%s:%d", settings.producer.health_host, health.port)
         connection.start()
         code = await self._observe(pipeline)
-        orderly = code == ExitCode.STOPPED
-        if not await pipeline.close(settings.producer.stop_seconds, orderly):
-            _log.warning(
-                "not everything was published within %.0f s; %d bytes stay in the spool",
-                settings.producer.stop_seconds,
-                pipeline.storage.spool.unacknowledged_bytes,
-            )
+        code = await self._close(pipeline, code)
         await health.stop()
         await connection.close()
+        return code
+
+    async def _close(self, pipeline: Pipeline, code: int) -> int:
+        """Store and publish what is left; gives the exit code."""
+        limit = self._settings.producer.stop_seconds
+        try:
+            done = await pipeline.close(limit, orderly=code == ExitCode.STOPPED)
+        except Exception:
+            _log.critical("the producer could not stop in order", exc_info=True)
+            return ExitCode.FAILED
+        if not done:
+            _log.warning(
+                "not everything was published within %.0f s; %d bytes stay in the spool",
+                limit,
+                pipeline.storage.spool.unacknowledged_bytes,
+            )
         return code
 
     async def _observe(self, pipeline: Pipeline) -> int:

@@ -57,12 +57,39 @@ class StreamState(Struct):
     consumer_count: int = 0
 
 
+class Replica(Struct):
+    """A follower of a stream."""
+
+    name: str
+    current: bool = False
+    offline: bool = False
+
+
+class ClusterInfo(Struct):
+    """Which servers hold a stream."""
+
+    leader: str = ""
+    replicas: list[Replica] | None = None
+
+
 class StreamInfo(Struct):
     """A stream: its configuration as the server keeps it, and its state."""
 
     config: dict[str, Any]
     state: StreamState
     created: str = ""
+    cluster: ClusterInfo | None = None
+
+    @property
+    def leader(self) -> str:
+        """Name of the server that leads it; empty on a single server."""
+        return self.cluster.leader if self.cluster is not None else ""
+
+    @property
+    def current_replicas(self) -> list[str]:
+        """Names of the followers that are online and up to date."""
+        replicas = self.cluster.replicas if self.cluster is not None else None
+        return [each.name for each in replicas or () if each.current and not each.offline]
 
 
 class ConsumerSequence(Struct):

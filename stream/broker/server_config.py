@@ -25,6 +25,31 @@ USERS_NAME: Final = "users.conf"
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """What makes a server one of a cluster."""
+
+    name: str
+    port: int
+    """For the other servers."""
+    routes: tuple[str, ...]
+    """``host:port`` of every server of the cluster, this one too."""
+    password: str
+    """What the servers show each other; as long and random as those of users."""
+    host: str = "127.0.0.1"
+    user: str = "route"
+
+    def render(self) -> str:
+        """A ``cluster`` block; it holds the password, so it belongs into the users file."""
+        settings = {
+            "name": self.name,
+            "listen": f"{self.host}:{self.port}",
+            "authorization": {"user": self.user, "password": self.password, "timeout": 5},
+            "routes": [f"nats-route://{self.user}:{self.password}@{each}" for each in self.routes],
+        }
+        return f"cluster {{\n{_block(settings, '  ')}\n}}\n"
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """One server on this machine. Listens on the loopback only, unless told otherwise."""
 
@@ -54,6 +79,8 @@ class ServerConfig:
     tls_key: Path | None = None
     tls_ca: Path | None = None
     """With it, clients must show a certificate that it signed."""
+    cluster: ClusterConfig | None = None
+    """Absent: a server on its own."""
 
     def render(self) -> str:
         """The text of ``nats.conf``."""
@@ -134,7 +161,8 @@ def write_server_config(folder: Path, config: ServerConfig, users: Iterable[User
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_private(folder / USERS_NAME, render_users(users))
+        private = render_users(users) + (config.cluster.render() if config.cluster else "")
+        _write_private(folder / USERS_NAME, private)
         path = folder / CONFIG_NAME
         path.write_text(config.render(), encoding="utf-8")
     except OSError as error:

@@ -119,7 +119,7 @@ def main() -> int:
             policy=arguments.policy,
         ),
         BrokerSettings(
-            servers=(arguments.server,),
+            servers=tuple(arguments.server.split(",")),
             credentials_file=arguments.credentials,
             reconnect_wait_seconds=0.1,
             ping_interval_seconds=0.5,

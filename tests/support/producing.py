@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,13 @@ class Broker:
         return total
 
 
-async def make_broker(server: NatsServer, settings: StreamSettings) -> Broker:
+async def make_broker(
+    server: NatsServer, settings: StreamSettings, others: Sequence[NatsServer] = ()
+) -> Broker:
+    """Connect to the server (and the others of its cluster) as admin, and make the streams."""
     connection = BrokerConnection(
         BrokerSettings(
-            servers=(server.url,),
+            servers=(server.url, *(each.url for each in others)),
             credentials_file=str(server.write_credentials("admin")),
             reconnect_wait_seconds=0.1,
         ),

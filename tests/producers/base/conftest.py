@@ -1,16 +1,22 @@
 """A producer of known truth as a process, and a broker with our streams."""
 
+import contextlib
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.errors import Error as NatsError
 
+from stream.broker.server_config import ClusterConfig
 from stream.broker.settings import StreamSettings
 from tests.support.nats_server import NODE, NatsServer
+from tests.support.polling import eventually
 from tests.support.producing import MEBIBYTE, Broker, ProducerProcess, make_broker
 
 ROOT = Path(__file__).parents[3]
@@ -81,3 +87,31 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     while subprocess.run(["umount", str(folder)], capture_output=True).returncode:
         assert time.monotonic() < deadline, "the small disk is still in use"
         time.sleep(0.1)
+
+
+@pytest.fixture
+async def nats_cluster(make_nats_server: Callable[..., NatsServer]) -> list[NatsServer]:
+    """Three servers that are one cluster."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in sockets]
+    routes = tuple(f"127.0.0.1:{port}" for port in ports)
+    servers = [make_nats_server() for _ in ports]
+    for number, (server, port) in enumerate(zip(servers, ports, strict=True)):
+        cluster = ClusterConfig("test", port, routes, "route-password-of-a-test")
+        server.config = replace(server.config, name=f"n{number}", cluster=cluster)
+        server.start()
+    client = await servers[0].connect()
+
+    async def led() -> bool:
+        try:
+            await client.jetstream().account_info()
+        except (NatsError, TimeoutError):
+            return False
+        return True
+
+    await eventually(led, 30, "the cluster has a leader", 0.3)
+    await client.close()
+    return servers

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.producing import MEBIBYTE, Broker, Raw
+from stream.broker.errors import BrokerError
+from stream.broker.settings import StreamSettings
+from tests.support.nats_server import NatsServer
+from tests.support.producing import MEBIBYTE, Broker, Raw, make_broker
 
 
 def assert_complete(raw: Raw, boot: str) -> None:
@@ -211,3 +214,63 @@ async def test_a_full_stream_makes_the_producer_spool_until_there_is_room(
         if kind in ("process", "file"):
             assert sorted(set(seqs)) == list(range(4000))
     assert "loss" not in {kind for kind, _ in stored}
+
+
+async def test_a_broker_that_stands_still_for_a_while_gets_everything_once_and_in_order(
+    broker: Broker, start_producer: Callable, eventually: Callable
+) -> None:
+    producer = start_producer(per_second=4000)
+    await eventually(partial(producer.spools_over, 100_000), 15)
+    for _ in range(2):
+        broker.server.freeze()
+        await asyncio.sleep(2.5)  # longer than an acknowledgement may take, and than two pings
+        broker.server.thaw()
+        await asyncio.sleep(0.5)
+    assert producer.terminate() == 0
+    raw = await broker.raw()
+    [boot] = raw.boots
+    assert raw.repeats == 0
+    for kind, emitted in producer.emitted.items():
+        assert raw.stored(kind, boot) == list(range(emitted))
+    assert_watermarks_hold(raw, boot)
+    assert raw.of("loss") == []
+
+
+@pytest.mark.slow
+async def test_leaders_of_a_cluster_die_one_after_the_other_and_nothing_is_lost(
+    nats_cluster: list[NatsServer], start_producer: Callable, eventually: Callable, rounds: int
+) -> None:
+    broker = await make_broker(
+        nats_cluster[0],
+        StreamSettings(replicas=3, raw_max_bytes=64 * MEBIBYTE, events_max_bytes=MEBIBYTE,
+                       buckets_max_bytes=MEBIBYTE, dead_max_bytes=MEBIBYTE),
+        others=nats_cluster[1:],
+    )  # fmt: skip
+    producer = start_producer(
+        per_second=3000, server=",".join(server.url for server in nats_cluster)
+    )
+    await eventually(partial(producer.spools_over, 100_000), 15)
+
+    async def whole() -> bool:
+        try:
+            return len((await broker.jetstream.stream_info("RAW")).current_replicas) == 2
+        except BrokerError:
+            return False
+
+    for _ in range(3 * rounds):
+        await eventually(whole, 40, "the cluster is whole", 0.3)
+        leader = (await broker.jetstream.stream_info("RAW")).leader
+        server = next(each for each in nats_cluster if each.config.name == leader)
+        server.kill()
+        await asyncio.sleep(2)
+        server.start()
+    await eventually(partial(producer.spools_under, 2 * MEBIBYTE), 30, "the backlog is sent")
+    assert producer.terminate() == 0
+    raw = await broker.raw()
+    [boot] = raw.boots
+    for kind, emitted in producer.emitted.items():
+        stored = raw.stored(kind, boot)
+        assert sorted(stored) == list(range(emitted))
+    assert_watermarks_hold(raw, boot)
+    assert raw.of("loss") == []
+    await broker.connection.close()
