@@ -1,5 +1,6 @@
 """Results as tables on a terminal."""
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -8,6 +9,8 @@ from rich.text import Text
 
 from tenwatch.sql_client import Result
 
+PLAIN_WIDTH = 200
+"""Columns of a table that goes to a file or a pipe."""
 _NUMBERS = ("UInt", "Int", "Float", "Decimal")
 
 
@@ -29,7 +32,7 @@ def shown(value: Any) -> Text:
 
 def print_table(result: Result, console: Console | None = None) -> None:
     """Print all rows and their number."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, type_name in zip(result.columns, result.types, strict=True):
         table.add_column(name, justify="right" if is_number(type_name) else "left", overflow="fold")

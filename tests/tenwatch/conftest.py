@@ -1,5 +1,7 @@
 """A whole instance for the tests of the program."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,14 +11,18 @@ from tests.support.instance import RunningInstance, start_instance
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[RunningInstance]:
+def instance_folder() -> Iterator[Path]:
+    """A folder that other users may enter, which pytest's own temporary folders are not."""
+    folder = Path(tempfile.mkdtemp(prefix="tenwatch-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def instance(instance_folder: Path) -> Iterator[RunningInstance]:
     """An instance of this test alone."""
-    # Parts run as another user and must reach the folder that pytest made for root alone.
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == Path("/tmp"):
-            break
-        folder.chmod(0o755)
-    running = start_instance(tmp_path / "data", tmp_path / "watched")
+    running = start_instance(instance_folder / "data", instance_folder / "watched")
     try:
         yield running
     except BaseException:

@@ -15,6 +15,7 @@ import pytest
 from tests.support.instance import RunningInstance, start_instance
 from tests.support.polling import eventually_sync
 
+POLL_SECONDS = 0.5
 BUCKET_SUMS = """
 SELECT sum(execs) AS execs, sum(exits) AS exits, sum(failures) AS failures, sum(crashes) AS crashes
 FROM tenwatch.buckets WHERE kind = 'process' AND scope = 'node'
@@ -49,6 +50,7 @@ def settled(instance: RunningInstance, marker: str, expected: int) -> None:
         ),
         deadline=40,
         what=f"{expected} processes with {marker} in the store",
+        interval=POLL_SECONDS,
     )
 
 
@@ -61,7 +63,9 @@ def sums_agree(instance: RunningInstance) -> dict[str, int]:
         assert raw == buckets
         return raw
 
-    agreed = eventually_sync(same, deadline=40, what="bucket sums equal raw counts")
+    agreed = eventually_sync(
+        same, deadline=40, what="bucket sums equal raw counts", interval=POLL_SECONDS
+    )
     assert agreed is not None
     return agreed
 
@@ -158,7 +162,7 @@ def test_a_killed_part_comes_back_and_the_sums_are_still_exact(
     eventually_sync(answers, deadline=60, what="SQL answers again")
     settled(instance, "load-of-the-kill", 400)
     assert sums_agree(instance)["exits"] >= 401
-    losses = instance.sql("SELECT * FROM tenwatch.loss")
+    losses = instance.sql("SELECT * FROM tenwatch.loss WHERE kind = 'process'")
     assert losses == []
 
 
