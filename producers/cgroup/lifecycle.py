@@ -26,6 +26,7 @@ from producers.cgroup.settings import CgroupSettings
 
 _MAXIMUM_WATCHES = 8192
 _WALK_TRIES = 8
+_UNSEEN_TICKS = 2
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Lifecycle:
     """What does not work fully, by a short key."""
     _pidfds: dict[int, str] = field(default_factory=dict)
     _of_path: dict[str, int] = field(default_factory=dict)
+    _first: bool = True
     _newborns: dict[str, float] = field(default_factory=dict)
     """Path of a young container → when it is grown up (monotonic seconds)."""
 
@@ -87,6 +89,8 @@ class Lifecycle:
                     "raise the limit of open files"
                 )
                 return
+            if path in self._newborns:
+                self.sampler.hidden_processes = False
             self._pidfds[descriptor] = path
             self._of_path[path] = descriptor
             self.epoll.register(descriptor, select.EPOLLIN)
@@ -94,11 +98,23 @@ class Lifecycle:
 
     def follow_all(self) -> None:
         """At each tick: follow containers whose processes could not be seen before."""
-        self.sampler.hidden_processes = False
+        unseen = 0
         for path, each in list(self.sampler.tracked.items()):
             if each.cgroup.owner.container_id and path not in self._of_path:
                 self.follow(path)
-                each.ended = each.ended and path not in self._of_path
+                found = path in self._of_path
+                each.ended = each.ended and not found
+                hidden = not found and not each.ended and bool(each.usage.pids)
+                each.unseen = each.unseen + 1 if hidden else 0
+                unseen = max(unseen, each.unseen)
+        # A zombie, or a runtime that is just starting, may hide one container for one tick; the
+        # one that shows itself may be this producer's own.
+        patience = 1 if self._first else _UNSEEN_TICKS
+        self._first = False
+        if len(self._of_path) > 1:
+            self.sampler.hidden_processes = False
+        elif unseen >= patience:
+            self.sampler.hidden_processes = True
         if self.sampler.hidden_processes:
             self.problems["processes"] = (
                 "containers' processes are hidden: the traffic of pods and node and the last "

@@ -55,6 +55,8 @@ class Tracked:
     own_kills: int = 0
     """v1: OOM kills in the cgroup itself, without what lies below."""
     processes: tuple[int, ...] = ()
+    unseen: int = 0
+    """Ticks in a row at which it had processes, and none of them could be seen."""
 
 
 class Sampler:
@@ -156,9 +158,7 @@ class Sampler:
 
     def processes_of(self, path: str) -> list[int]:
         """The processes in a container now; remembered for its pod's network namespace."""
-        found = self._hierarchy.processes(self.reader, path)
-        pids = [pid for pid in found if pid]
-        self.hidden_processes = self.hidden_processes or (bool(found) and not pids)
+        pids = [pid for pid in self._hierarchy.processes(self.reader, path) if pid]
         each = self.tracked.get(path)
         if each is not None and pids:
             each.processes = tuple(pids)

@@ -5,10 +5,12 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from producers.cgroup import CgroupObserver
@@ -545,3 +547,102 @@ def test_the_machine_without_pods_gives_its_totals(sink: Sink, observe: Observe)
     fields = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     used = (sum(fields[:3]) + fields[5] + fields[6]) * 1_000_000 // ticks_per_second
     assert about(node.cpu_usage_us, used)
+
+
+ELSEWHERE = """
+import sys, time
+import msgspec
+from producers.cgroup import CgroupObserver, CgroupSettings
+
+class Printing:
+    def emit_many(self, kind, events):
+        for each in events:
+            print(msgspec.json.encode(each).decode(), flush=True)
+    def watermark(self, kind, microseconds): pass
+    def lost(self, kind, reason, count, **more): print(f"lost {reason} {count}", flush=True)
+
+observer = CgroupObserver(CgroupSettings(interval_seconds=0.25))
+observer.start(Printing())
+sys.stdin.read()
+observer.stop()
+for sentence in observer.degraded():
+    print("degraded", sentence, flush=True)
+"""
+
+
+def observe_elsewhere(command: list[str], container: Container, path: str) -> list[str]:
+    """What an observer prints that another command runs, from some ticks before the container's
+    end to some after it."""
+    with subprocess.Popen(
+        [*command, sys.executable, "-c", ELSEWHERE],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines: list[str] = []
+
+        def until(enough: Callable[[str], bool], count: int) -> None:
+            assert process.stdout is not None
+            while count:
+                line = process.stdout.readline()
+                assert line, f"it ended: {lines[-3:]}"
+                lines.append(line.rstrip("\n"))
+                count -= enough(line)
+
+        try:
+            until(lambda line: path in line, 3)
+            container.close()
+            until(lambda line: '"last":true' in line and container.cgroup in line, 1)
+            process.stdin.close()
+            lines += process.stdout.read().splitlines()
+        finally:
+            process.kill()
+    return lines
+
+
+def test_in_another_pid_namespace_nothing_is_taken_for_the_hosts(containers: Containers) -> None:
+    pod = containers.pod()
+    container = pod.run(["sleep", "infinity"])
+    link_network(container)
+
+    lines = observe_elsewhere(
+        ["unshare", "--pid", "--net", "--fork", "--mount-proc", "--kill-child"],
+        container,
+        pod.cgroup,
+    )
+
+    events = [msgspec.json.decode(each, type=CgroupEvent) for each in lines if each.startswith("{")]
+    seen = of(next(batch for batch in _by_time(events) if len(batch) > 2), pod.cgroup)
+    assert (seen.cpu_usage_us or 0) > 0
+    assert seen.net_rx_bytes is None
+    assert not seen.host_network, "nobody knows"
+    assert {each.net_rx_bytes for each in events if each.scope == "node"} == {None}
+    assert any("hostPID" in each for each in lines if each.startswith("degraded"))
+    assert "lost end_not_sampled 1" in lines
+
+
+def _by_time(events: list[CgroupEvent]) -> list[list[CgroupEvent]]:
+    times: dict[str, list[CgroupEvent]] = {}
+    for each in events:
+        times.setdefault(each.ts, []).append(each)
+    return list(times.values())
+
+
+def test_no_capability_is_needed(containers: Containers) -> None:
+    pod = containers.pod()
+    container = pod.run(["sleep", "infinity"])
+    link_network(container)
+
+    lines = observe_elsewhere(
+        ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"],
+        container,
+        pod.cgroup,
+    )
+
+    events = [msgspec.json.decode(each, type=CgroupEvent) for each in lines if each.startswith("{")]
+    told = [each for each in events if each.cgroup == pod.cgroup and each.memory_bytes is not None]
+    assert all((each.net_rx_bytes or 0) > 0 for each in told)
+    assert all((each.net_rx_bytes or 0) > 0 for each in events if each.scope == "node")
+    assert [each for each in lines if each.startswith("lost")] == []
+    assert [each for each in lines if each.startswith("degraded") and "block I/O" not in each] == []
