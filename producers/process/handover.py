@@ -25,6 +25,8 @@ _ACCOUNTED: Final = 9
 _ACCOUNTED_AT: Final = 15
 _TRAIL: Final = 16
 _WORDS: Final = 32
+_TRAIL_STEP: Final = 64 * 1024
+"""Bytes of the ring between two remembered places: more would be remembered for nothing."""
 
 
 @runtime_checkable
@@ -182,7 +184,8 @@ class Handover:
         return not self._pending
 
     def _leave_trail(self, position: int) -> None:
-        self._trail.append(position)
+        if not self._trail or position - self._trail[-1] >= _TRAIL_STEP:
+            self._trail.append(position)
         oldest = self._ring.oldest_intact
         while self._trail[0] < oldest and len(self._trail) > 1:
             self._trail.popleft()

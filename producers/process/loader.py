@@ -29,7 +29,6 @@ import json
 import os
 import socket
 import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -186,8 +185,9 @@ def _load(request: dict[str, Any], log: IO[bytes]) -> tuple[dict[str, Any], dict
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     request = json.loads(channel.recv(REQUEST_LIMIT))
-    # Compiler and verifier write to descriptor 2, past Python.
-    with tempfile.TemporaryFile() as log:
+    # Compiler and verifier write to descriptor 2, past Python. In memory, since a container's root
+    # file system may be read-only.
+    with os.fdopen(os.memfd_create("loader-log"), "w+b") as log:
         os.dup2(log.fileno(), 2)
         try:
             reply, descriptors = _load(request, log)

@@ -108,10 +108,10 @@ def observing(sink: ListSink | None = None, **settings: Any) -> Iterator[ListSin
 
 
 @contextmanager
-def cgroup(name: str = "") -> Iterator[str]:
+def cgroup(name: str = "", root: Path = CGROUP_ROOT) -> Iterator[str]:
     """A cgroup of its own; its path from the hierarchy's root."""
     path = f"/{name or 'tenwatch-test-' + secrets.token_hex(6)}"
-    folder = CGROUP_ROOT / path[1:]
+    folder = root / path[1:]
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True)
     try:
@@ -142,11 +142,11 @@ def _removed(folder: Path) -> bool:
 
 
 def run_in(
-    path: str, *argv: str | Path, cwd: Path | None = None
+    path: str, *argv: str | Path, cwd: Path | None = None, root: Path = CGROUP_ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in a cgroup and wait for it. Its shell's exec is still outside."""
     join = 'echo $$ > "$0" && exec "$@"'
-    procs = CGROUP_ROOT / path[1:] / "cgroup.procs"
+    procs = root / path[1:] / "cgroup.procs"
     return subprocess.run(
         ["/bin/sh", "-c", join, procs, *argv], cwd=cwd, text=True, capture_output=True, timeout=120
     )

@@ -1,9 +1,7 @@
 """Without BPF it still observes, marks what it reports, and says what is missing and why."""
 
-import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from producers.process.assembly import EventAssembler
-from producers.process.attach import attach
 from producers.process.boot_clock import BootClock
-from producers.process.capabilities import missing_capabilities
 from producers.process.errors import AttachError
 from producers.process.identity import ProcessNames
 from producers.process.observer import ProcessObserver
@@ -152,106 +148,3 @@ def source_with(build: Callable[..., ProcessSource], sink: ListSink) -> ProcessS
         names, Redactor(RedactionSettings()), ProcessTable(1000, 1 << 20), clock
     )
     return build(names, sink, assembler, clock)
-
-
-NOBODY = """
-import json, os, sys
-from producers.process.errors import ProcessProducerError
-from producers.process.observer import ProcessObserver
-from producers.process.settings import ProcessSettings
-from tests.producers.process.support import ListSink
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-observer = ProcessObserver("n", ProcessSettings(fallback=sys.argv[1] == "fallback"))
-try:
-    observer.start(ListSink())
-except ProcessProducerError as error:
-    print(json.dumps({"error": str(error)}))
-else:
-    print(json.dumps({"ready": observer.ready(), "degraded": observer.degraded()}))
-    observer.stop()
-"""
-
-
-def as_nobody(argument: str) -> dict[str, object]:
-    """Observe in a process that has given up its privileges."""
-    root = Path(__file__).parents[3]
-    result = subprocess.run(
-        [sys.executable, "-c", NOBODY, argument],
-        cwd=root,
-        env={"PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    answer = json.loads(result.stdout)
-    assert isinstance(answer, dict)
-    return answer
-
-
-def test_without_privileges_it_says_which_are_missing_and_polls() -> None:
-    answer = as_nobody("fallback")
-    assert answer["ready"] is None
-    bpf, connector, polling = answer["degraded"]  # type: ignore[misc]
-    assert "lacks CAP_BPF and CAP_PERFMON" in bpf
-    assert "lacks CAP_NET_ADMIN" in connector
-    assert "looking at /proc every second" in polling
-
-
-def test_without_privileges_and_fallback_it_refuses_and_says_why() -> None:
-    answer = as_nobody("none")
-    assert answer == {
-        "error": "BPF is not permitted: this process lacks CAP_BPF and CAP_PERFMON; "
-        "run it as root, or give its container these capabilities"
-    }
-
-
-def test_older_kernels_know_only_cap_sys_admin() -> None:
-    assert missing_capabilities(("CAP_BPF", "CAP_NET_ADMIN"), 1 << 21) == ["CAP_NET_ADMIN"]
-    assert missing_capabilities(("CAP_BPF", "CAP_PERFMON"), 1 << 39) == ["CAP_PERFMON"]
-
-
-def test_without_bcc_it_says_how_to_get_it(tmp_path: Path) -> None:
-    settings = ProcessSettings(interpreters=(sys.executable, str(tmp_path / "python3")))
-    with pytest.raises(AttachError) as raised:
-        attach(settings)
-    message = str(raised.value)
-    assert f"{sys.executable} has no bcc" in message
-    assert "python3 does not exist" in message
-    assert "apt install python3-bpfcc" in message
-
-
-def test_a_loader_that_dies_is_told(tmp_path: Path) -> None:
-    broken = tmp_path / "python3"
-    broken.write_text("#!/bin/sh\nexit 4\n")
-    broken.chmod(0o755)
-    with pytest.raises(AttachError, match=r"ended with status 4"):
-        attach(ProcessSettings(interpreters=(str(broken),)))
-
-
-def test_a_program_that_does_not_compile_tells_the_compilers_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Path(attach.__code__.co_filename).parent
-    for each in folder.iterdir():
-        (tmp_path / each.name).symlink_to(each)
-    (tmp_path / "program.bpf.c").unlink()
-    (tmp_path / "program.bpf.c").write_text("int on_exec(void *context) { return gibberish; }\n")
-    monkeypatch.setattr("producers.process.attach._FOLDER", tmp_path)
-    with pytest.raises(AttachError, match=r"does not compile[\s\S]*undeclared.*gibberish"):
-        attach(ProcessSettings())
-
-
-def test_nothing_stays_attached_after_a_stop(storm: Path) -> None:
-    observer = ProcessObserver(NODE, ProcessSettings(fallback=False))
-    sink = ListSink()
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    observer.start(sink)
-    observer.stop()
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
-    seen = len(sink.events)
-    subprocess.run([storm, "exit", "0"], check=True)
-    assert len(sink.events) == seen
-    assert observer.ready() == "processes are not observed"

@@ -240,7 +240,7 @@ class FileSink(ListSink):
 def test_killed_again_and_again_under_load_nothing_is_lost_or_repeated(
     storm: Path, pins: Path, tmp_path: Path, rounds: int
 ) -> None:
-    count, kills = 3000, 3 * rounds
+    count, kills = 1500, 2 * rounds
     folder = tmp_path / "stored"
     folder.mkdir()
 
@@ -265,7 +265,7 @@ def test_killed_again_and_again_under_load_nothing_is_lost_or_repeated(
                 cwd=Path(__file__).parents[3],
             )  # fmt: skip
             before = sum(each.stat().st_size for each in folder.iterdir())
-            enough = before + random.randrange(1, 400_000)
+            enough = before + random.randrange(1, 300_000)
             eventually_sync(
                 lambda enough=enough: sum(e.stat().st_size for e in folder.iterdir()) > enough,
                 deadline=30,
