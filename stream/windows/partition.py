@@ -6,7 +6,6 @@ often as somebody asks. What a last row says depends on the log alone.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
 from stream.contract.buckets import WINDOW_SECONDS
@@ -24,8 +23,10 @@ from stream.windows.window import Window
 WINDOWS_PER_BATCH: Final = 200
 """Different windows that one batch may change, so that a commit always fits. A producer's batch
 spans seconds; only wrong clocks make more."""
-CLOSES_PER_STEP: Final = 100
-"""Windows of one lane closed, or dropped, at once; the rest follows with the next messages."""
+CLOSES_PER_STEP: Final = 150
+"""Windows closed, or dropped, because of one message; the rest follows with the next ones."""
+FOLLOWERS: Final = ("loss",)
+"""Kinds whose producers may not speak of them in progress records; they follow the node's clock."""
 PROVISIONAL_SECONDS: Final = 1.0
 """How often an open window's rows are published at most."""
 
@@ -105,7 +106,8 @@ class PartitionWindows:
         self._by_node: dict[str, list[Lane]] = {}
         self._unsent: dict[Window, Lane] = {}
         self._fresh: set[Lane] = set()
-        self._behind: set[Lane] = set()
+        self._behind: dict[Lane, None] = {}
+        self._budget = CLOSES_PER_STEP
         self.counts = WindowCounts()
         self.now = now
         """Monotonic seconds; the owner sets it. Only the idle decision and the pace of provisional
@@ -207,15 +209,19 @@ class PartitionWindows:
         self._mark(lane)
         self._close(lane)
         for follower in self._by_node[event.node]:
-            if follower.follow(now):
+            if follower.kind in FOLLOWERS and follower.follow(now):
                 self._mark(follower)
                 self._close(follower)
         return [Gap(event.node, event.producer, each) for each in missing]
 
     def step(self) -> None:
-        """Go on with closing where there was too much to close at once."""
+        """Go on with closing where there was too much to close at once.
+
+        Call it after each message, and from time to time when none comes.
+        """
         for lane in list(self._behind):
             self._close(lane)
+        self._budget = CLOSES_PER_STEP
 
     def close_idle(self) -> bool:
         """Publish the open windows of producers that went silent as final; True if there are any.
@@ -249,9 +255,9 @@ class PartitionWindows:
         while self._unsent and sent < messages:
             lane = next(iter(self._unsent.values()))
             mine = [window for window, each in self._unsent.items() if each is lane]
-            for window in mine[:CLOSES_PER_STEP]:
+            for window in mine[:WINDOWS_PER_BATCH]:
                 del self._unsent[window]
-            rows = self._final_rows_of(lane, mine[:CLOSES_PER_STEP], version)
+            rows = self._final_rows_of(lane, mine[:WINDOWS_PER_BATCH], version)
             for payload in pack_rows(rows):
                 sent += 1
                 yield RowMessage(lane.kind, lane.node, payload)
@@ -309,20 +315,22 @@ class PartitionWindows:
 
     def _close(self, lane: Lane) -> None:
         due = lane.due()
-        for window in islice(due, CLOSES_PER_STEP):
+        for window in due[: self._budget]:
             window.changed()
             window.closed = window.full = True
             self._to_send(lane, window)
+            self._budget -= 1
         gone = lane.gone()
-        for index in islice(gone, CLOSES_PER_STEP):
+        for index in gone[: self._budget]:
             del lane.windows[index]
             key = self._window_key(lane, index)
             if key in self._store:
                 del self._store[key]
-        if len(due) > CLOSES_PER_STEP or len(gone) > CLOSES_PER_STEP:
-            self._behind.add(lane)
+            self._budget -= 1
+        if any(not each.closed for each in due) or any(index in lane.windows for index in gone):
+            self._behind[lane] = None
         else:
-            self._behind.discard(lane)
+            self._behind.pop(lane, None)
 
     def _to_send(self, lane: Lane, window: Window) -> None:
         window.changed()

@@ -216,6 +216,7 @@ class WorkerApp:
     async def _tick_partition(self, partition: int, processor: Processor) -> None:
         windows = processor.windows
         windows.now = time.monotonic()
+        windows.step()
         rows = list(processor.provisional_rows(self.jetstream.commit_number(partition)))
         caught_up = self.jetstream.caught_up(partition)
         if (caught_up and windows.close_idle()) or windows.has_final_rows:
