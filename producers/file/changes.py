@@ -41,6 +41,8 @@ class Change:
     """The last event took the name away."""
     moved_from: bytes = b""
     moved_to: bytes = b""
+    found: bool = False
+    """A first scan came upon it, and no event of the kernel has told of it since."""
     events: int = 0
     """Events of the kernel that were merged into this one."""
     taken: bool = False
@@ -217,6 +219,7 @@ class Changes:
             change.last_us = read_us
             change.quiet_since = now
             change.pid = pid or change.pid
+            change.found = False
             return change
         if not self._by_last:
             self._changed.notify_all()
@@ -230,15 +233,16 @@ class Changes:
         with self._changed:
             merged = self._touch(change.path, now_us, change.pid, wait=False)
             merged.events += change.events
+            merged.found = change.found
             merged.gone = merged.gone or change.gone
             merged.moved_from = merged.moved_from or change.moved_from
             merged.retries = change.retries + 1
 
-    def touch(self, path: bytes, now_us: int) -> None:
+    def touch(self, path: bytes, now_us: int, *, found: bool = False) -> None:
         """Note a path that has to be looked at for a reason other than an event of its own."""
         with self._changed:
             if path not in self._by_last:
-                self._touch(path, now_us, 0, wait=False)
+                self._touch(path, now_us, 0, wait=False).found = found
 
     def take(self, path: bytes) -> Change | None:
         """The change of one path, before its time."""

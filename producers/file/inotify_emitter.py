@@ -135,6 +135,7 @@ class BoundedGrouper(InotifyMoveEventGrouper):
 
     def __init__(self) -> None:
         super().__init__()
+        self._limit = QUEUED_EVENTS
         self._order = threading.Lock()
         self._put_us = 0
         self._handled_us = 0
@@ -143,7 +144,7 @@ class BoundedGrouper(InotifyMoveEventGrouper):
 
     def put_event(self, event: PathedInotifyEvent) -> None:
         """Add one; waits while the queue is full."""
-        while len(self._queue._queue) >= QUEUED_EVENTS and not self._queue._closed:
+        while len(self._queue._queue) >= self._limit and not self._queue._closed:
             time.sleep(0.002)
         found = event.ev
         if isinstance(found, StampedEvent):
@@ -164,6 +165,12 @@ class BoundedGrouper(InotifyMoveEventGrouper):
         if event is not None:
             self._handled_us = max(self._handled_us, _read_us(event))
         return event
+
+    def discard_pending_events(self) -> None:
+        """Forget what is queued; an event that means nothing makes the emitter ask for the next."""
+        super().discard_pending_events()
+        nothing = StampedEvent(WatchDescriptor(0), Mask(0), 0, b"", self._put_us)
+        self.put_event(PathedInotifyEvent(nothing, b""))
 
 
 def _read_us(event: GroupedInotifyEvent) -> int:

@@ -114,7 +114,7 @@ class Scanner:
             return True
         now_us = self._clock.now_us()
         if there.st_ctime_ns // 1000 > now_us - self._quiet_us:
-            self._changes.touch(path, now_us)
+            self._changes.touch(path, now_us, found=found)
         else:
             self._settle(disk, path, found=found)
         return row is not None
@@ -180,5 +180,5 @@ class Scanner:
         if path in self._changes:
             return  # it settles by itself
         now_us = self._clock.now_us()
-        change = Change(path, now_us, 0.0, 0.0, gone=True)
-        self._settler.settle(change, disk, now_us, found=found)
+        change = Change(path, now_us, 0.0, 0.0, gone=True, found=found)
+        self._settler.settle(change, disk, now_us)

@@ -63,19 +63,19 @@ class Settler:
         self.unsteady = 0
         self.untracked = 0
 
-    def settle(self, change: Change, disk: Disk, now_us: int, *, found: bool = False) -> None:
-        """Report what became of a path. ``found``: what is new here may have been here for long.
+    def settle(self, change: Change, disk: Disk, now_us: int) -> None:
+        """Report what became of a path.
 
         Raises :class:`~producers.file.errors.FolderUnreachableError` when nothing can be said.
         """
         before = len(self.files)
-        again = self._settle(change, disk, now_us, found=found)
+        again = self._settle(change, disk, now_us)
         if again:
             self._changes.again(change, now_us)
         else:
             self.filtered += max(0, change.events - (len(self.files) - before))
 
-    def _settle(self, change: Change, disk: Disk, now_us: int, *, found: bool) -> bool:
+    def _settle(self, change: Change, disk: Disk, now_us: int) -> bool:
         """Whether the path has to be looked at again."""
         path = change.path
         if change.moved_to and (target := self._changes.take(change.moved_to)) is not None:
@@ -92,13 +92,13 @@ class Settler:
             self.unreadable += 1
             return False
         if look is not None:
-            return self._settle_present(change, disk, row, look, now_us, found=found)
+            return self._settle_present(change, disk, row, look, now_us)
         if row is None:
             return False
         if not change.gone and not change.retries:
             return True  # what took it away has not been read yet: it may have been a move
         self._report("deleted", change, None)
-        self._state.remove(path, change.last_us)
+        self._state.remove(path, now_us)
         return False
 
     def _settle_present(
@@ -108,8 +108,6 @@ class Settler:
         row: Row | None,
         look: Look,
         now_us: int,
-        *,
-        found: bool,
     ) -> bool:
         path = change.path
         self.unreadable += look.unreadable
@@ -121,14 +119,15 @@ class Settler:
         if origin is not None:
             old_path, known = origin
             self._report("moved", change, _as_moved(known, look), old_path)
-            self._state.remove(old_path, change.last_us)
+            self._state.remove(old_path, now_us)
             if row is not None:
                 replaced = row.hash != known.hash or not row.hash
                 known = known._replace(sent=row.sent)
         sent = known.sent if known is not None else b""
-        new = _row(look, sent, change.last_us, is_new=known is None)
-        if known is None:
-            self._report("found" if found else "created", change, new, look=look)
+        is_new = known is None or (known.is_doubtful and known.is_new and origin is None)
+        new = _row(look, sent, now_us, is_new=is_new)
+        if known is None or is_new:
+            self._report("found" if change.found else "created", change, new, look=look)
         elif replaced or _differs(known, new):
             self._report("modified", change, new, look=look)
         elif origin is None:
@@ -268,7 +267,7 @@ def _row(look: Look, sent: bytes, reported_us: int, *, is_new: bool) -> Row:
 
 def _as_moved(known: Row, look: Look) -> Row:
     """What to say of a file that was moved: as it was known, for what differs is told after."""
-    return known if known.mtime_ns >= 0 else known._replace(mtime_ns=look.stat.st_mtime_ns)
+    return known if not known.is_doubtful else known._replace(mtime_ns=look.stat.st_mtime_ns)
 
 
 def _differs(known: Row, new: Row) -> bool:

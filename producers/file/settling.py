@@ -31,6 +31,8 @@ _COMMIT_SECONDS: Final = 1.0
 _TICK_SECONDS: Final = 0.1
 _FINISH_SECONDS: Final = 6.0
 """What has not settled by then is found by the scan of the next start."""
+_CALM_SECONDS: Final = 2.0
+"""Without an error of the state, after which it counts as well again."""
 _LOSS_SECONDS: Final = 1.0
 """Overflows within this time are one loss."""
 
@@ -41,12 +43,15 @@ class _Scan:
     steps: Iterator[None]
     whole: bool = False
     """It compares the whole root."""
+    replaceable: bool = True
+    """A comparison of the whole root does what it does, too."""
 
 
 class Settling(Thread):
     """Applies what happened to folders, settles files, scans, looks at the roots, promises times.
 
-    What it remembers is committed only after what it reported was handed over.
+    What it remembers is committed before what it reports is handed over: a crash in between makes
+    a repetition (see :func:`~producers.file.state_file.open_state`), never a gap.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Settling(Thread):
         self._promised_us = 0
         self._ignored = 0
         self._last_loss = 0.0
+        self._state_failed_at = 0.0
         self._committed = self._checked = self._rescanned = time.monotonic()
         self.failure: str | None = None
         """Why this thread ended, when nobody asked it to."""
@@ -93,7 +99,7 @@ class Settling(Thread):
         """Begin to watch; to be called once before the thread starts."""
         for root in self._roots:
             steps = self._scanner.repeat_ends(root.disk, doubtful_ends)
-            self._scans.append(_Scan(root, steps))
+            self._scans.append(_Scan(root, steps, replaceable=False))
         self._check_roots()
 
     def finish(self) -> None:
@@ -207,7 +213,7 @@ class Settling(Thread):
     # --- scans ----------------------------------------------------------------------------------
 
     def _cancel_scans(self, root: Root) -> None:
-        for scan in [each for each in self._scans if each.root is root]:
+        for scan in [each for each in self._scans if each.root is root and each.replaceable]:
             self._scans.remove(scan)
 
     def _scan(self, root: Root) -> None:
@@ -241,6 +247,8 @@ class Settling(Thread):
 
     def _flush(self) -> None:
         settler = self._settler
+        if settler.files or settler.snapshots:
+            self._commit()
         if settler.files:
             files = settler.files
             if not self._settings.report_found:
@@ -265,13 +273,13 @@ class Settling(Thread):
             root.disk.release()
 
     def _commit(self) -> None:
-        """Only after what it remembers was handed over."""
         self._committed = time.monotonic()
         now_us = self._clock.now_us()
         try:
             self._state.set_meta("alive_us", now_us)
             self._state.commit(now_us - 2 * self._settings.repeat_window_ms * 1000)
-            self.state_failure = None
+            if self._committed - self._state_failed_at > _CALM_SECONDS:
+                self.state_failure = None
         except sqlite3.Error as error:
             self._state_failed(error)
 
@@ -279,6 +287,7 @@ class Settling(Thread):
         if self.state_failure is None:
             _log.error("the state of files can't be saved: %s", error)
         self.errors += 1
+        self._state_failed_at = time.monotonic()
         self.state_failure = (
             f"{self._state.path} can't be written ({error}); changes are reported, but may be "
             "reported again after a restart. Free space there"

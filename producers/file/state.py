@@ -48,6 +48,11 @@ class Row(NamedTuple):
     is_new: bool
     """The last report was its first."""
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Nothing proves that the last report left."""
+        return self.mtime_ns < 0
+
 
 class State:
     """The saved state; raises :class:`~producers.file.errors.StateError` for a damaged file."""
@@ -218,18 +223,15 @@ class State:
 
     # --- crash safety ---------------------------------------------------------------------------
 
-    def forget_since(self, reported_us: int) -> list[bytes]:
-        """Forget what was reported from a time on, so that a scan finds and reports it again.
+    def doubt_since(self, reported_us: int) -> list[bytes]:
+        """Doubt what was reported from a time on, so that a scan finds and reports it again.
 
         Returns the paths whose end was reported since then.
         """
-        run = self._database.execute
-        run("DELETE FROM files WHERE reported_us >= ? AND is_new", (reported_us,))
-        run(
+        self._database.execute(
             "UPDATE files SET mtime_ns = -1, hash = x'', sent = x'' WHERE reported_us >= ?",
             (reported_us,),
         )
-        self.count = self._number("SELECT count(*) FROM files")
         rows = self._database.execute(
             "SELECT path FROM gone WHERE reported_us >= ?", (reported_us,)
         ).fetchall()

@@ -24,7 +24,7 @@ class History:
 def open_state(path: Path, now_us: int, repeat_window_us: int) -> tuple[State, History]:
     """Open or make the state; a damaged one is set aside, which is a loss.
 
-    Whatever was reported within ``repeat_window_us`` before the producer was killed is forgotten,
+    Whatever was reported within ``repeat_window_us`` before the producer was killed is doubted,
     so that the first scan reports it again. Raises
     :class:`~producers.file.errors.StateError` when nothing can be written there.
     """
@@ -45,7 +45,7 @@ def open_state(path: Path, now_us: int, repeat_window_us: int) -> tuple[State, H
         return state, history
     alive_us = state.meta("alive_us")
     if alive_us is not None and not state.meta("is_clean"):
-        history.doubtful_ends = state.forget_since(alive_us - repeat_window_us)
+        history.doubtful_ends = state.doubt_since(alive_us - repeat_window_us)
     state.set_meta("is_clean", 0)
     state.set_meta("alive_us", now_us)
     state.commit(0)

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Signal
@@ -195,15 +196,19 @@ def memory_root() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def small_kernel_queue(method: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The kernel's queue, and ours behind it, so small that they overflow; put right afterwards."""
-    monkeypatch.setattr(inotify_emitter, "QUEUED_EVENTS", 64)
+@contextmanager
+def small_queues(method: str) -> Iterator[None]:
+    """Queues of the kernel, and ours behind it, that overflow soon. They get their size when an
+    observer starts, so that the setting of the whole machine is put right at once."""
     setting = Path(f"/proc/sys/fs/{method}/max_queued_events")
-    before = setting.read_text()
+    before, ours = setting.read_text(), inotify_emitter.QUEUED_EVENTS
     setting.write_text("64")
-    yield 64
-    setting.write_text(before)
+    inotify_emitter.QUEUED_EVENTS = 64
+    try:
+        yield
+    finally:
+        setting.write_text(before)
+        inotify_emitter.QUEUED_EVENTS = ours
 
 
 @pytest.fixture
@@ -212,7 +217,10 @@ def start(tmp_path: Path, root: Path, method: str) -> Iterator[Start]:
     running: list[Watched] = []
 
     def start_observer(
-        data_folder: Path | None = None, own_folders: Sequence[Path] = (), **settings: Any
+        data_folder: Path | None = None,
+        own_folders: Sequence[Path] = (),
+        small_kernel_queue: bool = False,
+        **settings: Any,
     ) -> Watched:
         chosen = {"roots": (str(root),), "method": method, **FAST, **settings}
         watched_root = Path(chosen["roots"][0])
@@ -220,7 +228,8 @@ def start(tmp_path: Path, root: Path, method: str) -> Iterator[Start]:
             FileSettings(**chosen), data_folder or tmp_path / "data", own_folders=own_folders
         )
         watched = Watched(observer, Recorder(), watched_root)
-        observer.start(watched.sink)
+        with small_queues(method) if small_kernel_queue else nullcontext():
+            observer.start(watched.sink)
         running.append(watched)
         return watched
 

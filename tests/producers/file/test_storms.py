@@ -45,11 +45,11 @@ def test_after_turmoil_the_events_tell_what_the_disk_has(start, root, on_disk, r
 
 
 def test_an_overflow_of_the_kernels_queue_is_a_loss_and_the_difference_is_told(
-    start, root, on_disk, small_kernel_queue
+    start, root, on_disk
 ) -> None:
     for number in range(30):
         (root / f"d{number}").mkdir()
-    watched = start(pending_limit=16)
+    watched = start(pending_limit=16, small_kernel_queue=True)
     (root / "before.c").write_text("before")
     watched.until_quiet()
     watched.sink.open.clear()  # as if the spool were full: everything behind it fills up
@@ -67,11 +67,9 @@ def test_an_overflow_of_the_kernels_queue_is_a_loss_and_the_difference_is_told(
     assert watched.sink.actions(root / "before.c") == ["created", "deleted"]
 
 
-def test_after_an_overflow_new_folders_are_watched_again(
-    start, root, on_disk, small_kernel_queue
-) -> None:
+def test_after_an_overflow_new_folders_are_watched_again(start, root, on_disk) -> None:
     (root / "d0").mkdir()
-    watched = start(pending_limit=16)
+    watched = start(pending_limit=16, small_kernel_queue=True)
     watched.sink.open.clear()
     run("storm.py", root, 600, 400)
     run("storm.py", root / "d1", 100, 2)
