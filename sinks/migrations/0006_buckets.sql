@@ -65,18 +65,20 @@ ${distributed:rollups:cityHash64(target)}
 CREATE TABLE IF NOT EXISTS ${table:erasures}
 (
     erased_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When, UTC',
-    by String COMMENT 'Who asked for it',
+    request String COMMENT 'Names the request; one row per table and boot belongs to it',
+    by String COMMENT 'Who asked for it, as given',
     reason String COMMENT 'Why, as given',
     subject_kind LowCardinality(String) COMMENT 'student, pod or path',
-    subject String COMMENT 'Keyed hash of what was erased, so that the record does not keep it',
+    subject_hash String COMMENT 'Keyed hash of what was erased: whoever knows it can check, others learn nothing',
     table_name LowCardinality(String) COMMENT 'Table that rows were erased from',
-    rows UInt64 COMMENT 'Rows that were erased',
-    first_ts Nullable(DateTime64(6, 'UTC')) COMMENT 'Time of the first erased row',
-    last_ts Nullable(DateTime64(6, 'UTC')) COMMENT 'Time of the last erased row'
+    kind LowCardinality(String) COMMENT 'Kind of the erased events; empty for rows of windows',
+    node LowCardinality(String) COMMENT 'Node that they came from',
+    boot LowCardinality(String) COMMENT 'Life of the producer that saw them',
+    rows UInt64 COMMENT 'Rows that were erased'
 )
 ENGINE = ${engine:MergeTree}
 ORDER BY (erased_at, table_name)
 ${settings}
 COMMENT 'Record of every erasure';
 
-${distributed:erasures:cityHash64(subject)}
+${distributed:erasures:cityHash64(node)}

@@ -4,7 +4,7 @@ from typing import Final
 
 from stream.contract.bucket_metrics import BUCKET_METRICS, BucketMetric
 
-TABLES: Final = ("buckets_10s", "buckets_1m", "buckets_1h")
+TABLES: Final = ("buckets_10s", "buckets_1m", "buckets_1h", "replay_buckets")
 MEASURED_TIME: Final = "measured_us"
 """How much of a window was measured: adds up over windows, not over nodes."""
 
