@@ -10,6 +10,7 @@ from faust.transport.consumer import Consumer as FaustConsumer
 from faust.types import TP, ConsumerMessage
 
 from .coordinator import Coordinator
+from .delivery import SLICE, deliver_raw
 from .membership import View
 from .reader import Reader
 from .tasks import wait_event
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from .jetstream import JetStream
 
 logger = logging.getLogger(__name__)
-
-_SLICE = 64
-"""Messages of one topic partition delivered before the next one's turn."""
 
 
 class Consumer(FaustConsumer):  # type: ignore[misc]
@@ -391,11 +389,17 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
             if reader.error is not None:
                 raise reader.error
             part = self.engine.held.get(tp.partition)
-            room = self.settings.delivery_window - len(tracker.queue)
-            if not reader.buffer or room <= 0 or (part is not None and part.held):
+            in_hand = len(tracker.queue)
+            if (
+                not reader.buffer
+                or in_hand > self.settings.delivery_low_water
+                or (part is not None and part.held)
+            ):
                 continue
             delivered = True
-            await self._deliver(tp, reader, tracker, min(room, _SLICE))
+            most = min(self.settings.delivery_window - in_hand, SLICE)
+            if not deliver_raw(self.app, self._prefix[tp], tp, reader, tracker, most):
+                await self._deliver(tp, reader, tracker, most)
             await asyncio.sleep(0)
         return delivered
 

@@ -125,7 +125,7 @@ class Engine:
         )
         partition.snapshot_hooks = self.context.snapshot_hooks
         partition.wake_drain = self.wake_drain
-        partition.low_water = self.settings.delivery_window // 2
+        partition.low_water = self.settings.delivery_low_water
         partition.on_failure = lambda error: self._failed(number, error)
         tables = self.context.tables
         for name, table in tables.items():

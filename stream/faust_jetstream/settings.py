@@ -201,6 +201,11 @@ class JetStreamSettings:
             if not good:
                 raise ConfigurationError(f"{name} = {value!r} cannot work: {advice}.")
 
+    @property
+    def delivery_low_water(self) -> int:
+        """Events in agents' hands at which more are delivered: a slice below the window."""
+        return self.delivery_window - min(64, (self.delivery_window + 1) // 2)
+
     def connect_options(self) -> dict[str, Any]:
         """Return the keyword arguments for :func:`nats.connect` that these settings mean."""
         options: dict[str, Any] = {
