@@ -34,6 +34,8 @@ _log = logging.getLogger("tenwatch.producer")
 LINGER_SECONDS: Final = 0.04
 """How long to let events gather before they are taken: fewer wake-ups, no later batches."""
 FULL_PAUSE_SECONDS: Final = 0.1
+KEEP_SECONDS: Final = 1.0
+"""Between two writes of the state; a kill leaves it that old."""
 SPOOL_FULL: Final = "spool_full"
 SPOOL_UNWRITABLE: Final = "spool_unwritable"
 SPOOL_CORRUPT: Final = "spool_corrupt"
@@ -59,6 +61,8 @@ class Pipeline:
         self._unwritten_losses: list[Batch] = []
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._at_risk = asyncio.Event()
+        """Set when a batch is in memory only."""
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
         self.storage = Storage(
@@ -87,8 +91,10 @@ class Pipeline:
         previous = self.storage.previous
         for each in previous.unspooled if previous is not None else ():
             meta = Meta(each.kind, 0, self._settings.node, each.boot, each.first_seq, 1)
-            lost = LostRange(meta, each.first_seq, each.last_seq, "", "")
-            self._lose(lost, SPOOL_UNWRITABLE)
+            for first, last in self.recovery.found.missing(
+                each.boot, each.kind, each.first_seq, each.last_seq
+            ):
+                self._lose(LostRange(meta, first, last, "", ""), SPOOL_UNWRITABLE)
         self.publisher.start(self.storage.spool.floor, self.storage.spool.end)
         self._tasks = [
             asyncio.create_task(self._run(), name="pipeline"),
@@ -280,8 +286,10 @@ class Pipeline:
             for each in stored:
                 self.publisher.offer(each)
             first = self._unwritten_losses[0]
-            if error is not None and not self.publisher.offer_unspooled(first.meta, first.payload):
-                return False
+            if error is not None:
+                self._at_risk.set()
+                if not self.publisher.offer_unspooled(first.meta, first.payload):
+                    return False
             self._unwritten_losses.pop(0)
         return True
 
@@ -301,6 +309,7 @@ class Pipeline:
                 first = batches[0]
                 if self.publisher.offer_unspooled(first.meta, first.payload):
                     self._settled(first.meta)
+                    self._at_risk.set()
                     batches = batches[1:]
                     continue
             reason = SPOOL_FULL if isinstance(error, SpoolFullError) else SPOOL_UNWRITABLE
@@ -343,9 +352,15 @@ class Pipeline:
         await self._write_losses()
 
     async def _keep_state(self) -> None:
-        """Once a second: remove what is acknowledged, sync, remember that this life lasts."""
+        """Once a second: remove what is acknowledged, sync, remember that this life lasts.
+
+        Sooner and more often while a kill would take what has a seq, so that it is counted.
+        """
         while True:
-            await asyncio.sleep(1.0)
+            pause = KEEP_SECONDS / 10 if self._unspooled() else KEEP_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._at_risk.wait(), pause)
+            self._at_risk.clear()
             await self.storage.keep(self.publisher.floor, self._unspooled())
 
 

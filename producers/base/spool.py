@@ -140,6 +140,7 @@ class Spool:
         meta = record.meta
         before = last.get((meta.boot, meta.kind))
         last[meta.boot, meta.kind] = meta, len(damages)
+        recovery.found.add(meta)
         if Position(number, record.start) < floor:
             return
         recovery.batches += 1

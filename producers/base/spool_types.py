@@ -46,6 +46,19 @@ class Ranges:
                 LostRange(meta, meta.first_seq, meta.last_seq, meta.first_ts, meta.last_ts)
             )
 
+    def missing(self, boot: str, kind: str, first_seq: int, last_seq: int) -> list[tuple[int, int]]:
+        """The parts of a run of seqs, first and last of each, that were not collected."""
+        found = [(first_seq, last_seq)]
+        for each in self._open.get((boot, kind), ()):
+            found = [
+                part
+                for first, last in found
+                for part in ((first, min(last, each.first_seq - 1)),
+                             (max(first, each.last_seq + 1), last))
+                if part[0] <= part[1]
+            ]  # fmt: skip
+        return found
+
     def all(self) -> list[LostRange]:
         """What was collected."""
         return [each for ranges in self._open.values() for each in ranges]
@@ -76,5 +89,7 @@ class Recovery:
     """Seqs that lay where the damage is."""
     unexplained_bytes: int = 0
     """Damage behind which no such gap shows, so that nobody knows what it took."""
+    found: Ranges = field(default_factory=Ranges)
+    """Every batch on disk, acknowledged or not."""
     next_seqs: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By kind: the last life of which anything is left, acknowledged or not, and the seq behind."""

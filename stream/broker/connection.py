@@ -183,7 +183,11 @@ class BrokerConnection:
         self._violation = ""
         self._connected.set()
         for hook in list(self._on_connected):
-            await hook()
+            try:
+                await hook()
+            except (BrokerError, NatsError, OSError) as error:
+                # Broken again already; the next connection calls all hooks anew.
+                _log.debug("a hook could not use the connection: %s", error)
 
     def _lost(self, problem: str) -> None:
         self._problem = problem or self._problem or "the connection broke"

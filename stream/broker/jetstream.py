@@ -92,6 +92,20 @@ class StreamInfo(Struct):
         return [each.name for each in replicas or () if each.current and not each.offline]
 
 
+class StreamSource(Struct):
+    """How far a stream that sources another one is."""
+
+    name: str = ""
+    lag: int = 0
+    """Messages of the source that have not been taken over."""
+    active: int = -1
+    """Nanoseconds since the source was heard of last; -1 before that."""
+
+
+class _Sourced(Struct):
+    sources: list[StreamSource] = []
+
+
 class ConsumerSequence(Struct):
     """A position of a consumer, in its own count and in the stream's."""
 
@@ -193,6 +207,10 @@ class JetStream:
     async def stream_info(self, name: str) -> StreamInfo:
         """Configuration and state; raises :class:`NotFoundError`."""
         return await self.request(f"STREAM.INFO.{name}", model=StreamInfo)
+
+    async def stream_sources(self, name: str) -> list[StreamSource]:
+        """The sources of a stream and how far each is; raises :class:`NotFoundError`."""
+        return (await self.request(f"STREAM.INFO.{name}", model=_Sourced)).sources
 
     async def stream_names(self, subject: str = "") -> list[str]:
         """Names of the streams (at most 1024), or of those that take ``subject``."""

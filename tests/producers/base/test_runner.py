@@ -6,14 +6,17 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from producers.base.observer import EventSink
 from producers.base.runner import ExitCode, Producer
 from producers.base.settings import ProducerSettings, RunSettings, SpoolSettings
+from stream.broker.reader import StreamReader
 from stream.broker.settings import BrokerSettings
 from stream.contract.kinds.file import FileEvent
 from stream.contract.kinds.snapshot import SnapshotEvent
@@ -233,6 +236,28 @@ async def test_a_stop_without_a_broker_leaves_everything_for_the_next_start(
     )  # fmt: skip
     closing = [each for each in raw.of("progress", raw.boots[0]) if each.get("closing")]
     assert stopped["first_ts"] >= closing[0]["ts"]
+
+
+async def test_a_backlog_is_sent_no_faster_than_it_may(broker: Broker, tmp_path: Path) -> None:
+    broker.server.kill()
+    settings = run_settings(broker.server, tmp_path, segment_bytes=64 * 1024)
+    first = HandObserver()
+    async with running(first, settings=settings):
+        for _ in range(10):
+            first.emit("/" + "x" * 1000, 40)
+            await asyncio.sleep(0.02)
+    backlog = sum(path.stat().st_size for path in (tmp_path / "hand").glob("*.spool"))
+    assert backlog > 400_000
+    broker.server.start()
+    rate = 160 * 1024
+    slow = replace(
+        settings, producer=msgspec.structs.replace(settings.producer, drain_bytes_per_second=rate)
+    )
+    async with running(HandObserver(), settings=slow):
+        await eventually(lambda: has_count(broker, 401), 20)
+    times = [each.timestamp_ns async for each in StreamReader(broker.connection, "RAW")]
+    # One second's worth may go at once; the rest at the rate.
+    assert (max(times) - min(times)) / 1e9 > (backlog - rate) / rate * 0.9
 
 
 async def test_an_observer_that_bridged_the_gap_has_no_downtime(

@@ -140,6 +140,22 @@ def test_the_oldest_that_nobody_reads_is_what_goes(tmp_path: Path) -> None:
         assert lost.count == 100 - len(left)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=8),
+    st.integers(0, 60),
+    st.integers(0, 30),
+)
+def test_what_a_run_of_seqs_misses(found: list[tuple[int, int]], first: int, length: int) -> None:
+    ranges = Ranges()
+    for start, count in found:
+        ranges.add(batch(start, count))
+    there = {seq for start, count in found for seq in range(start, start + count)}
+    parts = ranges.missing("b1", "file", first, first + length)
+    missing = [seq for start, end in parts for seq in range(start, end + 1)]
+    assert missing == sorted(set(range(first, first + length + 1)) - there)
+    assert ranges.missing("b2", "file", first, first + length) == [(first, first + length)]
+
+
 def test_a_full_disk_is_an_error_that_leaves_no_trace(tmp_path: Path, small_disk: Path) -> None:
     config = SpoolSettings(max_bytes=64 * 1024 * 1024, segment_bytes=512 * 1024)
     with opened(small_disk / "s", config=config) as spool:
