@@ -1,15 +1,11 @@
-"""Queries in the engine: each on a thread and a connection of its own, its result in a pipe.
+"""From a request to a query that runs: checked, on a locked connection, on a thread of a place.
 
-The engine writes the formatted result INTO OUTFILE of a pipe (`/proc/self/fd/N`), so every format
-is streamed in constant memory with the engine's own headers and footers, a slow client holds the
-engine back, and the event loop only moves bytes. A connection costs less than 1 ms and is dropped
-after its query, so no setting, temporary table or current database survives from one client to
-the next.
+A connection costs less than 1 ms and is dropped after its query, so no setting, temporary table
+or current database survives from one client to the next.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -29,6 +25,7 @@ from sinks.sql_endpoint.native_hello import hello, is_hello
 from sinks.sql_endpoint.query_settings import engine_settings
 from sinks.sql_endpoint.readers import EngineConnection, Progress, Readers
 from sinks.sql_endpoint.request import SqlRequest
+from sinks.sql_endpoint.running_query import RunningQuery, open_pipe
 from sinks.sql_endpoint.statement import ReadStatement, read_statement, render
 from sinks.sql_endpoint.users import Account
 from sinks.sql_endpoint.write_statement import WRITE_WORDS, first_word, read_write_statement
@@ -37,7 +34,6 @@ from sinks.sql_endpoint.writes import run_write
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_PIPE_BYTES = 256 * 1024
 _KILL_AGAIN_SECONDS = 0.25
 
 
@@ -47,86 +43,6 @@ class FinishedWrite:
 
     progress: Progress
     """Its counts."""
-
-
-class RunningQuery:
-    """One checked statement: started with `start`, read with `read`, and always `end`ed."""
-
-    def __init__(
-        self, engine: "Engine", connection: EngineConnection, sql: str, output_format: str,
-        parameters: Mapping[str, str], token: str, descriptors: tuple[int, int],
-    ) -> None:  # fmt: skip
-        self.format = output_format
-        self.progress: Progress = {}
-        self.error: SqlEndpointError | None = None
-        self.ended = False
-        self._engine = engine
-        self._connection = connection
-        self._sql = sql
-        self._parameters = parameters
-        self._token = token
-        self._read_end, self._write_end = descriptors
-        self._reader: asyncio.StreamReader | None = None
-        self._transport: asyncio.ReadTransport | None = None
-        self._done: asyncio.Future[None] | None = None
-
-    async def start(self) -> None:
-        """Run the statement on a thread of the engine's pool."""
-        loop = asyncio.get_running_loop()
-        self._done = asyncio.ensure_future(self._engine.in_thread(self._run))
-        reader = asyncio.StreamReader(limit=_PIPE_BYTES, loop=loop)
-        pipe = os.fdopen(self._read_end, "rb", buffering=0)
-        self._transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader, loop=loop), pipe
-        )
-        self._reader = reader
-
-    def _run(self) -> None:
-        """On a thread: the statement from its start to its end."""
-        connection = self._connection
-        try:
-            connection.set_progress_callback(self._note_progress)
-            # The format twice: SHOW TABLES heeds only the argument, SELECT only its clause.
-            result = connection.query(self._sql, self.format, params=self._parameters)
-            self.progress = {
-                **self.progress,
-                "read_rows": max(result.storage_rows_read(), self.progress.get("read_rows", 0)),
-                "read_bytes": max(result.storage_bytes_read(), self.progress.get("read_bytes", 0)),
-                "result_rows": result.rows_read(),
-                "result_bytes": result.bytes_read(),
-                "elapsed_ns": int(result.elapsed() * 1e9),
-            }
-        except Exception as error:
-            self.error = from_engine(error)
-        finally:
-            os.close(self._write_end)
-            connection.close()
-
-    def _note_progress(self, progress: Progress) -> None:
-        self.progress = progress
-
-    async def read(self, size: int) -> bytes:
-        """The next bytes of the result; empty at its end. Then `error` says whether it is whole."""
-        if self._reader is None or self._done is None:
-            raise RuntimeError("read() before start(); start the query first")
-        piece = await self._reader.read(size)
-        if not piece:
-            await asyncio.shield(self._done)
-            self.ended = True
-        return piece
-
-    async def end(self) -> None:
-        """Stop the statement if it still runs, and give back what it holds. Safe to repeat."""
-        if self._transport is not None:
-            self._transport.close()
-        if self._done is None:
-            os.close(self._read_end)
-            os.close(self._write_end)
-            self._connection.close()
-            self._done = asyncio.get_running_loop().create_future()
-            self._done.set_result(None)
-        # Shielded: who ends it may be stopped meanwhile, and the engine must not go on.
-        await asyncio.shield(asyncio.ensure_future(self._engine.end(self._token, self._done)))
 
 
 class Engine:
@@ -251,7 +167,7 @@ class Engine:
         output_format = self._formats.require(statement.format or request.default_format)
         token = uuid.uuid4().hex
         with contextlib.ExitStack() as undo:
-            descriptors = _pipe()
+            descriptors = open_pipe()
             for descriptor in descriptors:
                 undo.callback(os.close, descriptor)
             target = f"/proc/self/fd/{descriptors[1]}"
@@ -301,14 +217,6 @@ class Engine:
             )
         except RuntimeError as error:
             _log.warning("a query could not be killed: %s", from_engine(error).name)
-
-
-def _pipe() -> tuple[int, int]:
-    read_end, write_end = os.pipe()
-    os.set_blocking(read_end, False)
-    with contextlib.suppress(OSError):  # over the user's quota of pipe memory: the default serves
-        fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    return read_end, write_end
 
 
 def _clause(settings: Mapping[str, str]) -> str:

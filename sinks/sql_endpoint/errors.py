@@ -8,6 +8,8 @@ a full queue 503, where ClickHouse says 500: proxies and retrying clients act on
 import re
 
 _ENGINE_MESSAGE = re.compile(r"Code: (?P<code>\d+)\. (?P<text>DB::(?:\w*)Exception: .*)", re.DOTALL)
+# A failure while a result is written comes wrapped in itself, once for each layer it passes.
+_WRAPPED = re.compile(r"^(?:DB::(?:\w*)Exception: Code: \d+\. )+(?=DB::)")
 _NAME_AT_END = re.compile(r"\((?P<name>[A-Z][A-Z0-9_]+)\)\s*(?:\(version [^)]*\))?\s*$")
 
 _STATUS_BY_CODE = {
@@ -161,6 +163,6 @@ def from_engine(error: BaseException) -> SqlEndpointError:
     found = _ENGINE_MESSAGE.search(str(error))
     if found is None:
         return SqlEndpointError(f"the engine failed without a code: {str(error)[:500]}")
-    text = found["text"].strip()
+    text = _WRAPPED.sub("", found["text"].strip())
     name = _NAME_AT_END.search(text)
     return EngineError(text, int(found["code"]), name["name"] if name else "UNKNOWN_EXCEPTION")

@@ -98,6 +98,7 @@ def engine_settings(
     chosen["max_bytes_ratio_before_external_group_by"] = "0"
     chosen["max_bytes_before_external_sort"] = "0"
     chosen["max_bytes_ratio_before_external_sort"] = "0"
+    chosen["max_temporary_data_on_disk_size_for_query"] = "1000000"
     # The canonical statement is longer than what was sent, never by this much.
     chosen["max_query_size"] = str(limits.statement_bytes * 16)
     # Views and aliases multiply a statement; unbounded, the analyser takes 400 MB for one.

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from sinks.sql_endpoint.admission import Admission
 from sinks.sql_endpoint.config import EndpointSettings, Role, User
-from sinks.sql_endpoint.engine import Engine, FinishedWrite, RunningQuery
+from sinks.sql_endpoint.engine import Engine, FinishedWrite
 from sinks.sql_endpoint.errors import (
     AuthenticationFailedError,
     ClientTooSlowError,
@@ -21,6 +21,7 @@ from sinks.sql_endpoint.formats import content_type
 from sinks.sql_endpoint.readers import Progress, Readers
 from sinks.sql_endpoint.request import SqlRequest, read_request
 from sinks.sql_endpoint.response import EXCEPTION_CODE, SUMMARY, ResultResponse, counts
+from sinks.sql_endpoint.running_query import RunningQuery
 from sinks.sql_endpoint.users import Users
 
 _log = logging.getLogger(__name__)

@@ -39,6 +39,15 @@ DESCRIBE (SELECT file('{canary}'))
 EXISTS TABLE file('{canary}')
 SHOW TABLES WHERE name = file('{canary}')
 SHOW COLUMNS FROM processes WHERE field = file('{canary}')
+SELECT * FROM default.`{canary}`
+SELECT * FROM `{canary}`
+SELECT * FROM "{canary}"
+SELECT * FROM tenwatch.`{canary}`
+SELECT * FROM `default.{canary}`
+DESCRIBE default.`{canary}`
+DESCRIBE `{canary}`
+SELECT 'x' IN default.`{canary}`
+SELECT 'x' IN `{canary}`
 SELECT * FROM fileCluster('c', '{canary}', LineAsString)
 SELECT * FROM filesystem('{canary}')
 SELECT * FROM sqlite('{canary}', 't')

@@ -136,8 +136,8 @@ def test_queries_that_come_and_go_leave_no_threads_or_descriptors(
     threads, descriptors = held()
     for _ in range(20):
         round_()
-    assert held()[0] <= threads + 4
-    assert held()[1] <= descriptors + 1
+    eventually_sync(lambda: held()[0] <= threads + 4, what="no more threads")
+    eventually_sync(lambda: held()[1] <= descriptors + 1, what="no more descriptors")
 
 
 def test_stopping_ends_the_running_queries_and_comes_to_an_end(narrow: EndpointProcess) -> None:
