@@ -79,7 +79,8 @@ class ProcessJoin:
                 event.notebook,
             )
             known = known_before(key) or self._look_up(key, event)
-            run = processes.find(event.pid, event.exec_id)
+            # A further exec in a process keeps its exec_id, and is a run of its own.
+            run = None if event.action == "exec" else processes.find(event.pid, event.exec_id)
             if run is None:
                 run = self._record(event, known)
                 if event.action == "exec":

@@ -237,6 +237,19 @@ def test_a_file_belongs_to_the_process_that_wrote_it_and_to_its_student() -> Non
     assert {name: first.get(name) for name in wanted} == wanted
 
 
+def test_a_further_exec_in_a_process_is_a_run_of_its_own() -> None:
+    """``bash -c "gcc x.c"`` execs gcc in its own process, under the same ``exec_id``."""
+    host = {"cgroup": "/user.slice", "pid": 50}
+    gcc = {"exe": "/usr/bin/gcc", "argv": ["gcc", "x.c"]}
+    log = RawLog()
+    log.add(NODE, execed(1, "p", exe="/usr/bin/bash", argv=["bash", "-c", "gcc x.c"], **host))
+    log.add(NODE, execed(2, "p", **gcc, **host))
+    log.add(NODE, execed(3, "p", action="exit", exit_code=0, **gcc, **host))
+    lines = of_kind(process(log.messages()), "process")
+    assert [line["purpose"] for line in lines] == ["other", "build", "build"]
+    assert [line.get("build_id") for line in lines] == [None, "p", "p"]
+
+
 def test_a_pid_that_was_used_again_is_not_confused() -> None:
     log = RawLog()
     log.add(NODE, execed(1, "old", pid=50, cgroup="/user.slice"))
