@@ -9,41 +9,49 @@ from sinks.sql_endpoint.errors import TooManyQueriesError
 
 
 class Admission:
-    """Places for queries. Counters are for /metrics of the process that runs the endpoint."""
+    """Places for queries, and a smaller number of them for each user."""
 
     def __init__(self, limits: TrafficLimits) -> None:
         self._limits = limits
         self._places = asyncio.Semaphore(limits.concurrent)
+        self._of_user: dict[str, asyncio.Semaphore] = {}
         self.waiting = 0
         self.running = 0
-        self.refused = 0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def place(self, user: str) -> AsyncIterator[None]:
         """Hold one place; TooManyQueriesError when the queue is full or the wait too long."""
-        if self._places.locked():
-            await self._wait()
+        own = self._of_user.setdefault(user, asyncio.Semaphore(self._limits.concurrent_of_user))
+        if own.locked() or self._places.locked():
+            await self._wait(own)
         else:
-            await self._places.acquire()  # at once: nobody waits and a place is free
+            # At once: nobody waits, and both are free.
+            await own.acquire()
+            await self._places.acquire()
         self.running += 1
         try:
             yield
         finally:
             self.running -= 1
             self._places.release()
+            own.release()
 
-    async def _wait(self) -> None:
+    async def _wait(self, own: asyncio.Semaphore) -> None:
         if self.waiting >= self._limits.waiting:
-            self.refused += 1
             raise TooManyQueriesError(
                 f"Too many simultaneous queries: {self.running} run and {self.waiting} wait "
                 "already; try again later"
             )
         self.waiting += 1
         try:
-            await asyncio.wait_for(self._places.acquire(), self._limits.wait_seconds)
+            async with asyncio.timeout(self._limits.wait_seconds):
+                await own.acquire()
+                try:
+                    await self._places.acquire()
+                except BaseException:
+                    own.release()
+                    raise
         except TimeoutError:
-            self.refused += 1
             raise TooManyQueriesError(
                 f"Too many simultaneous queries: no place became free within "
                 f"{self._limits.wait_seconds:g} s; try again later"

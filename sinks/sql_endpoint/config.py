@@ -62,6 +62,8 @@ class TrafficLimits:
 
     concurrent: int = 4
     """Queries that run at the same time. 4: twice the threads of the smallest machine it serves."""
+    concurrent_of_user: int = 3
+    """Of these, how many one user may hold. 3: one place is left for the others."""
     waiting: int = 32
     """Queries that may wait for a place; the next one is refused with code 202 and HTTP 503."""
     wait_seconds: float = 10.0

@@ -59,24 +59,22 @@ class Engine:
         self._parsers: list[EngineConnection] = []
         self._formats = self._input_formats = Formats(())
         self.version = ""
-        self.timezone = ""
 
     async def start(self) -> None:
-        """Ask the engine for its version, time zone and formats."""
+        """Ask the engine for its version and formats; RuntimeError when it does not open."""
         await asyncio.get_running_loop().run_in_executor(self._control, self._introduce)
 
     def _introduce(self) -> None:
         # This connection stays open: to kill from, and because the engine stops with its last one.
         self._killer = self._readers.open_reader()
         answer = self._killer.query(
-            "SELECT version(), timezone(), groupArrayIf(name, is_output), "
-            "groupArrayIf(name, is_input) FROM system.formats",
+            "SELECT version(), groupArrayIf(name, is_output), groupArrayIf(name, is_input) "
+            "FROM system.formats",
             "JSONCompactEachRow",
             params={},
         )
-        found = json.loads(answer.bytes() or b"")
-        self.version, self.timezone = found[:2]
-        self._formats, self._input_formats = Formats(found[2]), Formats(found[3])
+        self.version, output, input_ = json.loads(answer.bytes() or b"")
+        self._formats, self._input_formats = Formats(output), Formats(input_)
 
     async def stop(self) -> None:
         """End the threads; every query must have ended."""
@@ -128,11 +126,15 @@ class Engine:
             statement = read_statement(request.text(), request.parameters, scope, parser)
             if request.native_revision and is_hello(statement.tree):
                 return hello(
-                    self._settings.server_name, self.version, self.timezone, request.native_revision
+                    self._settings.server_name, self.version, "UTC", request.native_revision
                 )
             return self._prepare_read(request, statement, scope, parser)
         except RuntimeError as error:
             raise from_engine(error) from None
+        except SqlEndpointError as error:
+            if error.code == SqlEndpointError.code:
+                self._of_thread.parser = None  # its connection may be what failed
+            raise
 
     def _parser(self) -> EngineParser:
         """This thread's parser, on a connection that runs nothing of a client."""
@@ -177,8 +179,9 @@ class Engine:
             self._lock(connection, chosen, token, scope.current, statement)
             undo.pop_all()
         return RunningQuery(
-            self, connection, sql, output_format, request.parameters, token, descriptors
-        )
+            self, connection, sql, output_format, request.parameters, token, descriptors,
+            chosen["session_timezone"],
+        )  # fmt: skip
 
     def _lock(
         self, connection: EngineConnection, chosen: Mapping[str, str], token: str,

@@ -93,6 +93,8 @@ def engine_settings(
     ceilings = _ceilings(limits)
     chosen = {name: _number(ceiling) for name, ceiling in ceilings.items()}
     del chosen["max_block_size"]  # the engine's own default is far below the ceiling
+    # The same answer on every machine, whatever its own time zone; a client may ask for another.
+    chosen["session_timezone"] = "UTC"
     # Spill would fill the store's disk; a query that needs more memory is told so.
     chosen["max_bytes_before_external_group_by"] = "0"
     chosen["max_bytes_ratio_before_external_group_by"] = "0"

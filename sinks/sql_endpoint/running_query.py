@@ -42,10 +42,11 @@ class RunningQuery:
 
     def __init__(
         self, stage: Stage, connection: EngineConnection, sql: str, output_format: str,
-        parameters: Mapping[str, str], token: str, pipe: tuple[int, int],
+        parameters: Mapping[str, str], token: str, pipe: tuple[int, int], timezone: str,
     ) -> None:  # fmt: skip
         """`sql` writes its result to the write end of `pipe`; `token` is its log_comment."""
         self.format = output_format
+        self.timezone = timezone
         self.progress: Progress = {}
         self.error: SqlEndpointError | None = None
         self.ended = False

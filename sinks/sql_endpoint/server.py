@@ -46,6 +46,7 @@ class SqlEndpoint:
         self._users = Users(users)
         self._engine = Engine(readers, settings)
         self._admission = Admission(settings.traffic)
+        self._counts = dict.fromkeys(("requests", "failed", "unauthenticated", "turned_away"), 0)
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -56,10 +57,13 @@ class SqlEndpoint:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         return f"{scheme}://{host}:{self._port}"
 
-    @property
-    def admission(self) -> Admission:
-        """Counters of running, waiting and refused queries."""
-        return self._admission
+    def counters(self) -> dict[str, int]:
+        """For the metrics of the process: `running` and `waiting` now, the others since start."""
+        return {
+            "running": self._admission.running,
+            "waiting": self._admission.waiting,
+            **self._counts,
+        }
 
     async def start(self) -> None:
         """Listen; OSError when the address is taken."""
@@ -122,9 +126,11 @@ class SqlEndpoint:
         """Turn refusals into responses, and never let one's text or URL into the log."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
+            self._counts["requests"] += 1
             try:
                 return await handler(request)
             except SqlEndpointError as error:
+                self._count(error)
                 return self._refusal(error)
             except (web.HTTPException, ConnectionError, asyncio.CancelledError):
                 raise
@@ -133,6 +139,11 @@ class SqlEndpoint:
                 return self._refusal(SqlEndpointError("the endpoint failed; see its log"))
 
         return guarded
+
+    def _count(self, error: SqlEndpointError) -> None:
+        self._counts["failed"] += 1
+        self._counts["unauthenticated"] += isinstance(error, AuthenticationFailedError)
+        self._counts["turned_away"] += isinstance(error, TooManyQueriesError)
 
     def _refusal(self, error: SqlEndpointError) -> web.Response:
         headers = {
@@ -162,7 +173,7 @@ class SqlEndpoint:
             ) from None
         if not sql.body.strip() and request.method == hdrs.METH_GET:
             return web.Response(text="Ok.\n")
-        async with self._admission.place():
+        async with self._admission.place(account.name):
             query = await self._engine.prepare(sql, account)
             if isinstance(query, FinishedWrite):
                 return web.Response(headers=self._common_headers(sql, query.progress))
@@ -188,7 +199,7 @@ class SqlEndpoint:
                 break
             held += piece
         headers = {
-            **self._common_headers(sql, query.progress),
+            **self._common_headers(sql, query.progress, query.timezone),
             hdrs.CONTENT_TYPE: content_type(query.format),
             "X-ClickHouse-Format": query.format,
         }
@@ -196,6 +207,7 @@ class SqlEndpoint:
             if query.error is None:
                 return await response.whole(bytes(held), headers)
             if response.announced:
+                self._count(query.error)
                 return await response.fail_before_result(query.error, headers)
             raise query.error
         await response.begin(headers)
@@ -204,6 +216,7 @@ class SqlEndpoint:
         while piece := await query.read(_PIECE):
             await response.send(piece)
         if query.error is not None:
+            self._count(query.error)
             return await response.fail_in_result(query.error)
         return await response.finish()
 
@@ -219,10 +232,12 @@ class SqlEndpoint:
         finally:
             reading.cancel()
 
-    def _common_headers(self, sql: SqlRequest, progress: Progress) -> dict[str, str]:
+    def _common_headers(
+        self, sql: SqlRequest, progress: Progress, timezone: str = "UTC"
+    ) -> dict[str, str]:
         return {
             "X-ClickHouse-Server-Display-Name": self._settings.server_name,
             "X-ClickHouse-Query-Id": sql.query_id,
-            "X-ClickHouse-Timezone": self._engine.timezone,
+            "X-ClickHouse-Timezone": timezone,
             SUMMARY: counts(progress),
         }

@@ -2,7 +2,7 @@
 
 ``python -m tests.sinks.sql_endpoint.serving <JSON>``; prints its URL, then a line for every line
 that it reads: ``stop`` ends it, ``insert <n>`` writes n rows by the writer's own connection and
-prints how many seconds that took, ``memory`` prints its memory in KiB.
+prints how many seconds that took, ``memory`` prints its memory in KiB, ``counters`` its counters.
 """
 
 import asyncio
@@ -85,8 +85,8 @@ async def main(options: dict[str, Any]) -> None:
         elif words[0] == "memory":
             status = Path("/proc/self/status").read_text()
             print(status.split("VmRSS:")[1].split()[0], flush=True)
-        elif words[0] == "running":
-            print(endpoint.admission.running, flush=True)
+        elif words[0] == "counters":
+            print(json.dumps(endpoint.counters()), flush=True)
     await endpoint.stop()
     writer.close()
 

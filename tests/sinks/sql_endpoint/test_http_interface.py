@@ -157,6 +157,14 @@ def test_settings_come_by_parameter_and_in_the_statement(endpoint: EndpointProce
     assert endpoint.rows("SELECT number FROM numbers(5)", limit=2) == [[0], [1]]
 
 
+def test_times_are_utc_unless_the_client_asks_for_another_zone(endpoint: EndpointProcess) -> None:
+    sql = "SELECT timezone(), toString(toDateTime(0))"
+    assert endpoint.rows(sql) == [["UTC", "1970-01-01 00:00:00"]]
+    tokyo = endpoint.ask(sql, session_timezone="Asia/Tokyo")
+    assert tokyo.body == b"Asia/Tokyo\t1970-01-01 09:00:00\n"
+    assert tokyo.headers["X-ClickHouse-Timezone"] == "Asia/Tokyo"
+
+
 def test_settings_do_not_outlive_their_query(endpoint: EndpointProcess) -> None:
     assert endpoint.rows("SELECT getSetting('join_use_nulls')", join_use_nulls=1) == [[True]]
     assert endpoint.rows("SELECT getSetting('join_use_nulls')") == [[False]]
@@ -200,7 +208,7 @@ def test_headers_tell_what_the_query_did(endpoint: EndpointProcess) -> None:
     answer = endpoint.ask("SELECT count() FROM numbers(1000)", query_id="mine-1")
     assert answer.headers["X-ClickHouse-Query-Id"] == "mine-1"
     assert answer.headers["X-ClickHouse-Server-Display-Name"] == "tenwatch"
-    assert answer.headers["X-ClickHouse-Timezone"]
+    assert answer.headers["X-ClickHouse-Timezone"] == "UTC"
     summary = json.loads(answer.headers["X-ClickHouse-Summary"])
     assert (summary["read_rows"], summary["result_rows"]) == ("1000", "1")
     assert int(summary["elapsed_ns"]) > 0

@@ -1,6 +1,7 @@
 """Many at once: places, a queue, and nobody who can hold up the others or the writer."""
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointProcess
         query={"execution_seconds": 20.0, "threads": 1},
         traffic={
             "concurrent": 2,
+            "concurrent_of_user": 2,
             "waiting": 1,
             "wait_seconds": 0.5,
             "stalled_client_seconds": 1.0,
@@ -44,7 +46,12 @@ def start(endpoint: EndpointProcess, sql: str) -> socket.socket:
 
 
 def running(endpoint: EndpointProcess) -> int:
-    return int(endpoint.command("running"))
+    return counters(endpoint)["running"]
+
+
+def counters(endpoint: EndpointProcess) -> dict[str, int]:
+    found: dict[str, int] = json.loads(endpoint.command("counters"))
+    return found
 
 
 def test_the_queue_is_bounded_in_length_and_time(narrow: EndpointProcess) -> None:
@@ -63,6 +70,26 @@ def test_the_queue_is_bounded_in_length_and_time(narrow: EndpointProcess) -> Non
         client.close()
     eventually_sync(lambda: running(narrow) == 0)
     assert narrow.ask("SELECT 1").body == b"1\n"
+
+
+def test_one_user_cannot_take_every_place(tmp_path: Path) -> None:
+    traffic = {"concurrent": 3, "concurrent_of_user": 2, "wait_seconds": 0.5}
+    with EndpointProcess(tmp_path, query={"threads": 1}, traffic=traffic) as endpoint:
+        clients = [start(endpoint, SLOW) for _ in range(2)]
+        eventually_sync(lambda: running(endpoint) == 2)
+        assert endpoint.ask("SELECT 1").code == 202
+        assert endpoint.ask("SELECT 1", user="student").body == b"1\n"
+        clients.pop().close()
+        eventually_sync(lambda: running(endpoint) == 1)
+        assert endpoint.ask("SELECT 1").body == b"1\n"
+        endpoint.ask("SELECT nope")
+        endpoint.ask("SELECT 1", user=None)
+        found = counters(endpoint)
+        del found["requests"]
+        assert found == {
+            "running": 1, "waiting": 0, "failed": 3, "unauthenticated": 1, "turned_away": 1,
+        }  # fmt: skip
+        clients.pop().close()
 
 
 def test_a_client_that_leaves_takes_its_query_with_it(narrow: EndpointProcess) -> None:
