@@ -165,10 +165,15 @@ class Watched:
         marker = self.root / f"{MARKER}{uuid4().hex}"
         marker.touch()
         self.until(lambda: str(marker) in self.sink.markers, seconds)
-        now = time.time_ns() // 1000
-        self.until(
-            lambda: self.sink.watermarks.get("file", 0) > now and not self.observer.is_scanning,
-            seconds,
+        for _ in range(2):  # what was in the hands of the observer at the first is told by now
+            now = time.time_ns() // 1000
+            self.until(lambda: self._rests(now), seconds)  # noqa: B023 - called at once
+
+    def _rests(self, since: int) -> bool:
+        return (
+            self.sink.watermarks.get("file", 0) > since
+            and not self.observer.is_scanning
+            and not self.observer.metrics()["file_pending_paths"]
         )
 
 
