@@ -32,6 +32,8 @@ QosClass = Literal["guaranteed", "burstable", "besteffort"]
 Driver = Literal["cgroupfs", "systemd"]
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+CGROUP_V2 = (CGROUP_ROOT / "cgroup.controllers").exists()
+"""Whether this machine has cgroup v2 alone."""
 DEADLINE_SECONDS = 30.0
 _LOCK = Path("/run/lock/tenwatch-test-containers")
 _KUBEPODS = re.compile(
@@ -139,8 +141,9 @@ class Container:
         self._runtime.runc("kill", self.id, str(int(number)), check=False)
 
     def cgroup_file(self, controller: str, name: str) -> Path:
-        """A file of its cgroup in a v1 controller, or in the v2 tree (``""`` or ``unified``)."""
-        return CGROUP_ROOT / controller / self.cgroup.lstrip("/") / name
+        """A file of its cgroup in a v1 controller; on a v2 machine, in the one tree."""
+        root = CGROUP_ROOT if CGROUP_V2 else CGROUP_ROOT / controller
+        return root / self.cgroup.lstrip("/") / name
 
     def close(self) -> None:
         """Kill it and remove its cgroups; its pod's stay."""
@@ -339,7 +342,7 @@ class Containers:
     @staticmethod
     def _remove_cgroup(cgroup: str) -> None:
         """Remove a container's cgroup, its pod's, and what a kubelet would own if it is empty."""
-        for root in CGROUP_ROOT.iterdir():
+        for root in [CGROUP_ROOT] if CGROUP_V2 else CGROUP_ROOT.iterdir():
             path = root / cgroup.lstrip("/")
             with contextlib.suppress(OSError):
                 path.rmdir()
