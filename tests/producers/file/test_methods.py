@@ -1,0 +1,174 @@
+"""Where fanotify is refused, what is used instead, and what is said about it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.file.fanotify_emitter import FanotifyEmitter
+
+WATCHING = Path(__file__).with_name("watching.py")
+NOBODY = 65534
+
+
+@pytest.fixture
+def method() -> str:
+    return "auto"
+
+
+@pytest.fixture
+def mounted() -> Iterator[list[Path]]:
+    """Mount points, to be unmounted afterwards."""
+    points: list[Path] = []
+    yield points
+    for point in reversed(points):
+        subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+def mount(*arguments: object) -> None:
+    subprocess.run(["mount", *map(str, arguments)], check=True)
+
+
+def run_as(uid: int, data: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the observer says as another user; ``send`` something to make it stop."""
+    command = [sys.executable, str(WATCHING), str(data), json.dumps(settings), str(uid)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None and process.stdin is not None
+        for line in process.stdout:
+            if (yield tuple(json.loads(line))):  # type: ignore[misc]
+                process.stdin.close()
+
+
+def test_fanotify_is_used_where_it_is_permitted(start) -> None:
+    watched = start()
+    assert watched.observer.degraded() == []
+    assert isinstance(watched.observer._roots[0].emitter, FanotifyEmitter)
+
+
+def test_on_overlay_inotify_is_used_and_said_so(start, root, tmp_path, mounted, on_disk) -> None:
+    lower, upper, work = (tmp_path / name for name in ("lower", "upper", "work"))
+    for each in (lower, upper, work):
+        each.mkdir()
+    (lower / "old.c").write_text("from below")
+    mount("-t", "overlay", "overlay", "-o",
+          f"lowerdir={lower},upperdir={upper},workdir={work}", root)  # fmt: skip
+    mounted.append(root)
+    watched = start()
+    [sentence] = watched.observer.degraded()
+    assert "overlay" in sentence and "inotify is used instead" in sentence
+    assert watched.observer.ready() is None
+    (root / "old.c").write_text("changed")
+    (root / "new.c").write_text("new")
+    watched.until_quiet()
+    assert watched.sink.final_state() == on_disk(root)
+
+
+def test_without_privileges_it_still_watches(tmp_path) -> None:
+    base = Path(tempfile.mkdtemp(prefix="tenwatch-test-"))
+    try:
+        root, data = base / "root", base / "data"
+        root.mkdir()
+        data.mkdir()
+        (root / "secret.c").write_text("x")
+        (root / "secret.c").chmod(0)
+        (root / "closed").mkdir(mode=0)
+        for each in (base, data):
+            os.chown(each, NOBODY, NOBODY)
+        settings = {"roots": [str(root)], "quiet_ms": 50}
+        said = run_as(NOBODY, data, settings)
+        kind, value = next(said)
+        while kind != "ready":
+            kind, value = next(said)
+        assert value["why_not"] is None
+        assert "CAP_SYS_ADMIN" in value["degraded"][0]
+        (root / "mine.c").write_text("hello")
+        events = {}
+        while set(events) != {"secret.c", "mine.c"}:
+            kind, value = next(said)
+            if kind == "file":
+                events[Path(value["path"]).name] = value
+        assert events["secret.c"]["size"] == 1 and "hash" not in events["secret.c"]
+        assert events["mine.c"]["hash"] and "writer_pid" not in events["mine.c"]
+        said.send(True)  # type: ignore[attr-defined]
+        metrics = dict(said)["metrics"]
+        assert metrics["file_unreadable_total"] >= 1
+        assert metrics["file_unreadable_folders_total"] >= 1
+    finally:
+        shutil.rmtree(base)
+
+
+def test_a_bind_mount_sees_its_own_part_of_the_file_system(
+    start, root, tmp_path, mounted, on_disk
+) -> None:
+    source = tmp_path / "volume"
+    source.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    mount("--bind", source, root)
+    mounted.append(root)
+    watched = start()
+    assert watched.observer.degraded() == []
+    (root / "sub").mkdir()
+    (root / "sub" / "a.c").write_text("through the mount")
+    (source / "b.c").write_text("beside the mount")
+    (elsewhere / "c.c").write_text("outside")
+    watched.until_quiet()
+    assert watched.sink.final_state() == on_disk(root)
+    assert len(watched.sink.files) == 2
+
+
+def test_a_watched_file_system_can_be_unmounted_and_comes_back(start, root, mounted) -> None:
+    mount("-t", "tmpfs", "tmpfs", root)
+    watched = start(root_grace_seconds=0.1)
+    (root / "a.c").write_text("on the mount")
+    watched.until_quiet()
+    watched.until(lambda: subprocess.run(["umount", str(root)], check=False).returncode == 0)
+    watched.until(lambda: watched.sink.actions(root / "a.c") == ["created", "deleted"])
+    mount("-t", "tmpfs", "tmpfs", root)
+    mounted.append(root)
+    (root / "b.c").write_text("on the new mount")
+    watched.until(lambda: watched.sink.actions(root / "b.c") == ["created"])
+
+
+def test_when_no_more_folders_can_be_watched_it_is_said(tmp_path, root) -> None:
+    limit = Path("/proc/sys/fs/inotify/max_user_watches")
+    before = limit.read_text()
+    for number in range(40):
+        (root / f"d{number}").mkdir()
+    base = Path(tempfile.mkdtemp(prefix="tenwatch-test-"))
+    os.chown(base, NOBODY, NOBODY)
+    tmp_path.parent.parent.chmod(0o755)
+    tmp_path.parent.chmod(0o755)
+    tmp_path.chmod(0o755)
+    try:
+        limit.write_text("20")
+        settings = {"roots": [str(root)], "quiet_ms": 50, "rescan_seconds": 1, "method": "inotify"}
+        said = run_as(NOBODY, base, settings)
+        kind, value = next(said)
+        while kind != "ready":
+            kind, value = next(said)
+        limit.write_text(before)
+        assert "max_user_watches" in value["degraded"][0]
+        (root / "d39" / "a.c").write_text("x")
+        (root / "d0" / "a.c").write_text("x")
+        wanted = {str(root / "d39" / "a.c"), str(root / "d0" / "a.c")}
+        while wanted:
+            kind, value = next(said)
+            if kind == "file":
+                wanted.discard(value["path"])
+        said.send(True)  # type: ignore[attr-defined]
+        for _ in said:
+            pass
+    finally:
+        limit.write_text(before)
+        shutil.rmtree(base)
