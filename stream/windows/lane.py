@@ -18,6 +18,8 @@ from stream.windows.kinds.base import BucketKind, Memory
 from stream.windows.settings import WindowSettings
 from stream.windows.window import Window
 
+MAXIMUM_AHEAD: Final = 500
+"""Windows far ahead of the clock that wait for its next word; one batch makes a few at most."""
 _WINDOW: Final = WINDOW_SECONDS * MICROSECONDS
 
 
@@ -27,6 +29,7 @@ class _Stored(Struct, array_like=True):
     own_progress: bool
     forgotten: str
     boots: list[StoredBoot]
+    ahead: list[tuple[int, bytes]]
 
 
 _decoder = msgspec.msgpack.Decoder(_Stored)
@@ -50,8 +53,11 @@ class Lane:
         self.heard = 0.0
         """Monotonic seconds at which anything came; for the idle decision alone."""
         self.next_provisional = 0.0
+        self.ahead: dict[int, Window] = {}
+        """Events far ahead of the node's clock, until its next progress record tells whether the
+        clock has stepped or the events are wrong. Not published yet."""
         self.clock = 0
-        """What the producer's clock said last; microseconds since the epoch, 0 before that."""
+        """The latest time of any progress record of the node; microseconds since the epoch."""
         self.watermark = 0
         self.own_progress = False
         """Whether a progress record ever spoke of this kind."""
@@ -71,7 +77,14 @@ class Lane:
         """For the state: all but windows and memory, which have keys of their own."""
         boots = [boot.store(name) for name, boot in self._boots.items()]
         return _encode(
-            _Stored(self.clock, self.watermark, self.own_progress, self._forgotten, boots)
+            _Stored(
+                self.clock,
+                self.watermark,
+                self.own_progress,
+                self._forgotten,
+                boots,
+                [(index, window.dump()) for index, window in self.ahead.items()],
+            )
         )
 
     def load(self, stored: bytes) -> None:
@@ -80,6 +93,11 @@ class Lane:
         self.clock, self.watermark = content.clock, content.watermark
         self.own_progress, self._forgotten = content.own_progress, content.forgotten
         self._boots = {each.boot: Boot.load(each) for each in content.boots}
+        if self.bucket_kind is not None:
+            self.ahead = {
+                index: Window.load(self.bucket_kind, index, window)
+                for index, window in content.ahead
+            }
 
     # -- sequences ------------------------------------------------------------------------
 
@@ -136,7 +154,6 @@ class Lane:
     ) -> list[Missing]:
         """Take in a progress record about this kind; times in microseconds."""
         self.own_progress = True
-        self.clock = max(self.clock, now)
         boot = self._boot(boot_name)
         if boot is None:
             return []
@@ -173,7 +190,6 @@ class Lane:
         """
         if self.own_progress:
             return False
-        self.clock = max(self.clock, node_clock)
         before = self.watermark
         self.watermark = max(self.watermark, node_clock - self._fallback)
         return self.watermark != before
@@ -193,11 +209,31 @@ class Lane:
         """Whether what comes for a window now comes after its close."""
         return window.end <= self.closing_time
 
-    def clamp(self, second: int) -> int:
-        """The window that a time counts in; another one if the time is far in the future."""
-        if self.clock and second * MICROSECONDS > self.clock + self._ahead:
-            return self.clock // _WINDOW
-        return second // WINDOW_SECONDS
+    def is_ahead(self, second: int) -> bool:
+        """Whether a time is so far in the future that only a progress record can confirm it."""
+        return 0 < self.clock < second * MICROSECONDS - self._ahead
+
+    def window_ahead(self, index: int) -> Window | None:
+        """Where events far ahead wait; None if there are too many such windows."""
+        window = self.ahead.get(index)
+        if window is None and self.bucket_kind is not None and len(self.ahead) < MAXIMUM_AHEAD:
+            window = self.ahead[index] = Window(self.bucket_kind, index)
+        return window
+
+    def settle(self) -> dict[Window, int]:
+        """Count what was ahead: where it says if the clock has got there, else at the clock.
+
+        Gives the windows that changed, and how many events were clamped into each.
+        """
+        changed: dict[Window, int] = {}
+        for index, ahead in self.ahead.items():
+            clamped = self.is_ahead(index * WINDOW_SECONDS)
+            window = self.window(self.clock // _WINDOW if clamped else index)
+            window.take_in(ahead, clamped=clamped)
+            count = sum(cell.samples for cell in ahead.cells.values()) if clamped else 0
+            changed[window] = changed.get(window, 0) + count
+        self.ahead = {}
+        return changed
 
     def window(self, index: int) -> Window:
         """A window that is not gone; a new one may be closed already."""

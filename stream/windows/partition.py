@@ -153,23 +153,25 @@ class PartitionWindows:
         variant_of, memory = bucket_kind.variant, lane.memory
         current_second = -1
         window: Window | None = None
-        clamped = late = False
+        ahead = gone = late = False
         for index, event in enumerate(events):
             second = seconds[index]
             if second != current_second:
                 current_second = second
-                place = lane.clamp(second)
-                clamped = place != second // WINDOW_SECONDS
-                window = None if lane.is_gone(place) else lane.window(place)
-                if window is not None and window not in changed:
-                    if len(changed) >= WINDOWS_PER_BATCH:
-                        added.too_many.append(index)
-                        current_second = -1
-                        continue
+                place = second // WINDOW_SECONDS
+                ahead = lane.is_ahead(second)
+                gone = lane.is_gone(place)
+                window = None
+                if ahead:
+                    window = lane.window_ahead(place)
+                elif not gone and (
+                    len(changed) < WINDOWS_PER_BATCH or lane.window(place) in changed
+                ):
+                    window = lane.window(place)
                     changed.add(window)
                 late = window is not None and lane.is_late(window)
             if window is None:
-                added.too_late.append(index)
+                (added.too_late if gone else added.too_many).append(index)
                 continue
             variant = ""
             if variant_of is not None:
@@ -183,10 +185,7 @@ class PartitionWindows:
                 cell.late += 1
                 self.counts.late += 1
             cell.add(event)
-            if clamped:
-                cell.clamped += 1
-                self.counts.clamped += 1
-            elif memory is not None:
+            if memory is not None and not ahead:
                 places = LanePlaces(lane, changed, window, owners[index], variant)
                 memory.record(event, parse_timestamp(event.ts), cell, places)
         self.counts.too_late += len(added.too_late)
@@ -197,6 +196,8 @@ class PartitionWindows:
         """Take in a progress record: close what it allows to close."""
         now = parse_timestamp(event.ts)
         lane = self._lane(event.node, event.producer)
+        for each in self._by_node[event.node]:
+            self._tell_time(each, now)
         lane.heard = self.now
         missing = lane.promise(
             event.boot,
@@ -213,6 +214,14 @@ class PartitionWindows:
                 self._mark(follower)
                 self._close(follower)
         return [Gap(event.node, event.producer, each) for each in missing]
+
+    def _tell_time(self, lane: Lane, now: int) -> None:
+        """The node's clock has been heard: events that were ahead of it can be counted."""
+        lane.clock = max(lane.clock, now)
+        if lane.ahead:
+            changed = lane.settle()
+            self.counts.clamped += sum(changed.values())
+            self._changed(lane, set(changed))
 
     def step(self) -> None:
         """Go on with closing where there was too much to close at once.

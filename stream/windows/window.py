@@ -105,15 +105,27 @@ class Window:
             cell = self.by_owner.get(owner)
             if cell is not None:
                 return cell
+        cell = self.cell_of(cell_key(owner, variant))
+        if not variant:
+            self.by_owner[owner] = cell
+        return cell
+
+    def cell_of(self, key: CellKey) -> Any:
+        """The cell of a key, which is about to be changed."""
         self._unpack()
-        key = cell_key(owner, variant)
         self.touched.add(key)
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = self._kind.cell()
-        if not variant:
-            self.by_owner[owner] = cell
         return cell
+
+    def take_in(self, other: "Window", *, clamped: bool) -> None:
+        """Add all cells of another window to this one's."""
+        for key, cell in other.cells.items():
+            own = self.cell_of(key)
+            own.samples += cell.samples
+            own.clamped += cell.samples if clamped else cell.clamped
+            own.merge(cell)
 
     def rows(self, wanted: Iterable[ScopeKey] | None) -> dict[ScopeKey, Any]:
         """Merged cells by row; of the wanted rows, or of all."""

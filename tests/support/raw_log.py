@@ -253,8 +253,10 @@ def process(
     if idle:
         run.processor.windows.now = now + 3600
         run.processor.windows.close_idle()
+    run.processor.windows.step()
     while run.processor.windows.has_final_rows:
         number = _commit(run, number)
+        run.processor.windows.step()
     return run
 
 

@@ -112,11 +112,26 @@ def test_one_event_from_the_far_future_is_counted_at_its_producers_clock() -> No
     log.progress(A, "file", 4)
     save(log, A, 5)
     save(log, A, 86_400)
+    log.progress(A, "file", 6)
     log.progress(A, "file", 30)
     run = process(log.messages())
     assert finals(run) == {clock(0): 2}
     assert run.row(scope="node", kind="file")["clamped"] == 1
     assert run.processor.windows.counts.clamped == 1
+
+
+def test_a_clock_that_steps_forward_is_believed_at_its_next_progress() -> None:
+    """So after a suspend, or when a producer comes back after an hour."""
+    log = RawLog()
+    save(log, A, 1)
+    log.progress(A, "file", 2)
+    save(log, A, 3600)
+    held = process(log.messages())
+    assert [row["samples"] for row in held.last_rows().values()] == []
+    log.progress(A, "file", 3615)
+    run = process(log.messages(), restart=lambda offset: offset == 3, commit_every=1)
+    assert finals(run) == {clock(0): 1, clock(3600): 1}
+    assert run.processor.windows.counts.clamped == 0
 
 
 def test_a_late_event_corrects_its_window() -> None:
