@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tenwatch.embedded.instance import find_instance, read_login
+from tenwatch.embedded.data_folder import DataFolder
+from tenwatch.embedded.instance import Instance, Login, find_instance, read_login
 from tenwatch.errors import NotRunningError, UsageError
 from tenwatch.sql_client import SqlClient
 
@@ -63,3 +65,15 @@ async def open_nats(
             f"the broker {instance.nats} does not answer: {error or type(error).__name__}; "
             "is 'tenwatch up' running?"
         ) from None
+
+
+def read_admin_login(instance: Instance, door: str) -> Login:
+    """The administrator's login; only who started the instance can read it."""
+    admin = DataFolder(Path(instance.data)).secrets / "admin.json"
+    return read_login(replace(instance, credentials=str(admin)), door)
+
+
+def open_admin_sql(instance: Instance) -> SqlClient:
+    """A client that may write into the store."""
+    login = read_admin_login(instance, "sql")
+    return SqlClient(instance.sql, login.user, login.password)

@@ -31,7 +31,7 @@ class SqlClient:
 
     def stream(
         self,
-        sql: str,
+        sql: str | bytes,
         parameters: Mapping[str, Any] | None = None,
         output_format: str = "JSONCompact",
     ) -> Iterator[bytes]:
@@ -58,7 +58,7 @@ class SqlClient:
                 connection.request(
                     "POST",
                     f"{parts.path or '/'}?{query}",
-                    body=sql.encode(),
+                    body=sql.encode() if isinstance(sql, str) else sql,
                     headers={"Authorization": f"Basic {token}"},
                 )
                 response = connection.getresponse()
@@ -73,6 +73,11 @@ class SqlClient:
                 yield chunk
         finally:
             connection.close()
+
+    def execute(self, statement: str | bytes, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that gives no rows; an insert's data follows in the statement."""
+        for _ in self.stream(statement, parameters):
+            pass
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> "Result":
         """The whole result, decoded. For small results."""

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from stream.broker.credentials import ENVIRONMENT as CREDENTIALS
 from stream.broker.permissions import Role
@@ -22,6 +23,11 @@ from tenwatch.embedded.probe import free_port
 from tenwatch.embedded.supervisor import Plan
 from tenwatch.embedded.user import RoleUser
 
+MAXIMUM_BROKER_BYTES = 64 * 1024**3
+"""What all streams may be promised together: the live ones, each with a bound of its own in the
+section ``streams``, and those of a few replay runs. Only what they hold is on disk."""
+UNUSABLE = frozenset({2})
+"""The exit code of every role for settings that can't work: starting again would not help."""
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 """Of our own environment, beside what begins with TENWATCH_."""
 
@@ -70,7 +76,10 @@ class _Builder:
         config = write_server_config(
             self.folder.run / "nats",
             ServerConfig(
-                data=self.folder.nats, port=self.ports.nats, monitor_port=self.ports.nats_monitor
+                data=self.folder.nats,
+                port=self.ports.nats,
+                monitor_port=self.ports.nats_monitor,
+                max_file_bytes=MAXIMUM_BROKER_BYTES,
             ),
             self.logins.users,
         )
@@ -100,6 +109,7 @@ class _Builder:
                 Role.WORKER,
             ),
             health_port=self.ports.worker,
+            final_exit_codes=UNUSABLE,
             paths=[self.folder.worker, self.logins.files[Role.WORKER]],
         )
 
@@ -117,6 +127,7 @@ class _Builder:
                 Role.SINK,
             ),
             health_port=self.ports.sink,
+            final_exit_codes=UNUSABLE,
             paths=[self.folder.store, self.logins.files[Role.SINK]],
             drain_seconds=30.0,
         )
@@ -139,14 +150,12 @@ class _Builder:
                 Role.PRODUCER,
             ),
             health_port=port,
+            final_exit_codes=UNUSABLE,
             keeps_privileges=True,
         )
 
     def _tenwatch(self, *words: str) -> list[str]:
-        argv = [sys.executable, "-m", "tenwatch", *words]
-        if self.options.config is not None:
-            argv += ["--config", str(self.options.config)]
-        return argv
+        return tenwatch_argv(self.options.config, *words)
 
     def _environment(
         self, settings: Mapping[str, object], role: Role | None = None
@@ -164,3 +173,9 @@ class _Builder:
             text = json.dumps(value) if isinstance(value, list) else str(value)
             environment[f"TENWATCH_{name}"] = text
         return environment
+
+
+def tenwatch_argv(config: Path | None, *words: str) -> list[str]:
+    """This program again, as another role; without a secret in it."""
+    argv = [sys.executable, "-m", "tenwatch", *words]
+    return argv if config is None else [*argv, "--config", str(config)]

@@ -11,8 +11,8 @@ from tenwatch.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}")
 PREFIX = "replay"
-MAXIMUM_BYTES = 4 * 1024**3
-"""Of each stream of a run; a run that needs more fails and says so, live data is never touched."""
+MAXIMUM_BYTES = 8 * 1024**3
+"""Of what one run feeds; one that needs more fails and says so, live data is never touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ async def delete_streams(jetstream: JetStream, run: Run) -> list[str]:
     found = [
         name
         for name in await jetstream.stream_names()
-        if name.startswith(f"REPLAY_{run.name}_") or f"replay-{run.name}" in name
+        if name.startswith(f"REPLAY_{run.name}_") or f"_replay-{run.name}_" in name
     ]
     for name in found:
         await jetstream.delete_stream(name)
