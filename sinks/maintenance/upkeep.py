@@ -94,7 +94,7 @@ def clear_ended_processes(store: Store, client: Client) -> None:
     """
     template = schema_template(store.settings)
     live, events = template.local("process_live"), template.local("process_events")
-    key = "sipHash64(node, pid, if(start_ts IS NULL, exec_id, toString(start_ts)))"
+    key = "sipHash64(node, exec_id)"
     client.command(
         f"INSERT INTO {live} SELECT * EXCEPT (process_key, ended, state_version), process_key, 1, "
         f"bitOr(state_version, bitShiftLeft(toUInt64(1), 62)) FROM {live} FINAL "

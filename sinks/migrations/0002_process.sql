@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS ${table:process_live}
 (
 ${include:process_columns}
 ${include:event_columns},
-    process_key UInt64 COMMENT 'Names one process: node, pid and start',
+    process_key UInt64 COMMENT 'Names one process, whose execs and exit share one exec_id',
     ended UInt8 COMMENT '1 once the exit was seen',
     state_version UInt64 COMMENT 'The newest of these rows counts; an exit is newer than every exec'
 )
@@ -36,7 +36,7 @@ ${distributed:process_live:process_key}
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${view:process_live_feed} TO ${local:process_live}
 AS SELECT
     *,
-    sipHash64(node, pid, if(start_ts IS NULL, exec_id, toString(start_ts))) AS process_key,
+    sipHash64(node, exec_id) AS process_key,
     toUInt8(action = 'exit') AS ended,
     bitOr(toUInt64(toUnixTimestamp64Micro(ts)), bitShiftLeft(toUInt64(ended), 62)) AS state_version
 FROM ${local:process_events}
