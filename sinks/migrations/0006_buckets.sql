@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS ${table:erasures}
     by String COMMENT 'Who asked for it, as given',
     reason String COMMENT 'Why, as given',
     subject_kind LowCardinality(String) COMMENT 'student, pod or path',
-    subject_hash String COMMENT 'Keyed hash of what was erased: whoever knows it can check, others learn nothing',
+    subject_hash String COMMENT 'Salted hash of what was erased (salt$hash): with its name at hand one can check that it was',
     table_name LowCardinality(String) COMMENT 'Table that rows were erased from',
     kind LowCardinality(String) COMMENT 'Kind of the erased events; empty for rows of windows',
     node LowCardinality(String) COMMENT 'Node that they came from',

@@ -1,5 +1,6 @@
 """An embedded store with its schema, in this process."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,31 @@ from sinks.store.settings import StoreSettings
 Insert = Callable[[str, list[dict[str, Any]]], None]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A store of its own for one test."""
-    with Store(StoreSettings(path=str(tmp_path / "store"), fsync=False)) as store:
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store with its schema and nothing in it, to be copied."""
+    folder = tmp_path_factory.mktemp("empty") / "store"
+    with Store(StoreSettings(path=str(folder), fsync=False)) as store:
         apply_schema(store)
+    return folder
+
+
+def opened(empty_store: Path, folder: Path) -> Store:
+    shutil.copytree(empty_store, folder, symlinks=True)
+    return Store(StoreSettings(path=str(folder), fsync=False))
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> Iterator[Store]:
+    """A store of its own for one test."""
+    with opened(empty_store, tmp_path / "store") as store:
         yield store
 
 
 @pytest.fixture(scope="module")
-def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def shared_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """One store for the tests of a module that only read it."""
-    folder = tmp_path_factory.mktemp("shared")
-    with Store(StoreSettings(path=str(folder / "store"), fsync=False)) as store:
-        apply_schema(store)
+    with opened(empty_store, tmp_path_factory.mktemp("shared") / "store") as store:
         yield store
 
 

@@ -20,5 +20,6 @@
     purpose LowCardinality(String) COMMENT 'build, run or other',
     sources Array(String) CODEC(ZSTD(3)) COMMENT 'Source files that a build compiled or a run executed',
     target String CODEC(ZSTD(3)) COMMENT 'What the build wrote or the run executed',
-    degraded Bool COMMENT 'Observed without BPF, so fields may be missing',
+    forked Bool COMMENT 'An exit of a process that never called exec: it has no arguments and no exec row',
+    degraded Bool COMMENT 'Fields may be missing: observed without BPF, or the exec was lost',
     notebook Bool COMMENT 'A notebook cell that the IPython hook reported, not a process of the kernel',

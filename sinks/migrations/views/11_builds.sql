@@ -6,7 +6,7 @@ SELECT
     ts, node, boot, seq, namespace, pod, pod_uid, container, container_id, workload_kind, workload,
     course, division, student, assignment, resolved,
     action, pid, ppid, uid, exec_id, parent_exec_id, comm, exe, argv, argv_truncated, cwd, hostname, cgroup,
-    start_ts, duration_us, exit_code, signal, core_dumped, class, purpose, sources, target, degraded,
+    start_ts, duration_us, exit_code, signal, core_dumped, class, purpose, sources, target, forked, degraded,
     notebook,
     log_partition, log_offset, log_line,
     multiIf(action = 'exec', 'running', signal IS NOT NULL, 'crashed', exit_code = 0, 'succeeded', 'failed') AS outcome
