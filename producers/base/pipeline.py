@@ -64,6 +64,7 @@ class Pipeline:
         self._at_risk = asyncio.Event()
         """Set when a batch is in memory only."""
         self._closing = False
+        self._blocking = True
         self._tasks: list[asyncio.Task[None]] = []
         self.storage = Storage(
             Path(settings.spool.folder) / settings.name, settings.spool, self.boot, self.kinds
@@ -103,7 +104,7 @@ class Pipeline:
 
     def report_down(self, kinds: Iterable[str]) -> None:
         """Report the time since the last life as a loss, for each of ``kinds`` it observed."""
-        previous = self.storage.previous
+        previous, now = self.storage.previous, time.time_ns() // 1000
         if previous is None:
             return
         for kind in kinds:
@@ -113,10 +114,14 @@ class Pipeline:
                     "producer_stopped" if previous.closed else "producer_down",
                     None,
                     stage="observer",
-                    first_ts=format_timestamp(previous.alive_us),
-                    last_ts=format_timestamp(time.time_ns() // 1000),
+                    first_ts=format_timestamp(min(previous.alive_us, now)),
+                    last_ts=format_timestamp(now),
                     detail=f"nothing observed since boot {previous.boot} ended",
                 )
+
+    def stop_blocking(self) -> None:
+        """From now on a full spool drops the newest: observers that wait must be able to stop."""
+        self._blocking = False
 
     async def failed(self) -> BaseException | None:
         """Wait until one of its tasks ends, which none does by itself; gives its exception."""
@@ -132,6 +137,7 @@ class Pipeline:
         """
         end = time.monotonic() + timeout
         self._closing = True
+        self._blocking = False
         self._wake.set()
         for task in self._tasks:
             if task.get_name() == "pipeline":
@@ -331,7 +337,7 @@ class Pipeline:
         if spool.bytes_on_disk < before:
             return True
         policy = self._settings.spool.policy
-        if policy == "block" and not self._closing:
+        if policy == "block" and self._blocking:
             await asyncio.sleep(FULL_PAUSE_SECONDS)
             return True
         if policy == "drop_oldest":

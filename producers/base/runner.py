@@ -9,8 +9,12 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import partial
+from typing import Final
 
 from producers.base.errors import SpoolError
 from producers.base.health import HealthServer
@@ -22,6 +26,9 @@ from stream.broker.connection import BrokerConnection
 from stream.broker.errors import BrokerError
 
 _log = logging.getLogger("tenwatch.producer")
+
+SHORT_SECONDS: Final = 0.5
+"""What each step of a stop gets at least, even when the time is over."""
 
 
 class ExitCode(IntEnum):
@@ -51,7 +58,10 @@ class Producer:
         self._settings = settings
         self._started: list[Observer] = []
         self._stop = asyncio.Event()
+        self._deadline = 0.0
+        self._orderly = True
         self.starting = "starting"
+        """What is still to be done before it observes, or that it is stopping; else empty."""
         self.health: HealthServer | None = None
         self.pipeline: Pipeline | None = None
 
@@ -102,19 +112,22 @@ class Producer:
 
     async def _close(self, pipeline: Pipeline, code: int) -> int:
         """Store and publish what is left; gives the exit code."""
-        limit = self._settings.producer.stop_seconds
         try:
-            done = await pipeline.close(limit, orderly=code == ExitCode.STOPPED)
+            done = await pipeline.close(self._left(), self._orderly and code == ExitCode.STOPPED)
         except Exception:
             _log.critical("the producer could not stop in order", exc_info=True)
             return ExitCode.FAILED
         if not done:
             _log.warning(
                 "not everything was published within %.0f s; %d bytes stay in the spool",
-                limit,
+                self._settings.producer.stop_seconds,
                 pipeline.storage.spool.unacknowledged_bytes,
             )
         return code
+
+    def _left(self) -> float:
+        """Seconds that are left of the stop, at least a short while for every step."""
+        return max(SHORT_SECONDS, self._deadline - time.monotonic())
 
     async def _observe(self, pipeline: Pipeline) -> int:
         """Observers from start to stop; gives the exit code."""
@@ -128,16 +141,21 @@ class Producer:
             if failed.done():
                 _log.critical("a part of the producer failed", exc_info=failed.result())
                 code = ExitCode.FAILED
+                pipeline.queue.close()
             failed.cancel()
             stop.cancel()
         self.starting = "stopping"
+        self._deadline = time.monotonic() + self._settings.producer.stop_seconds
+        pipeline.stop_blocking()
         for observer in reversed(self._started):
             try:
-                async with asyncio.timeout(self._settings.producer.stop_seconds):
-                    await asyncio.to_thread(observer.stop)
+                async with asyncio.timeout(self._left()):
+                    await _in_thread(observer.stop)
             except TimeoutError:
+                self._orderly = False
                 _log.error("the observer of %s did not stop in time", _kinds(observer))
             except Exception:
+                self._orderly = False
                 _log.exception("the observer of %s failed to stop", _kinds(observer))
         return code
 
@@ -145,7 +163,7 @@ class Producer:
         for observer in self._observers:
             self.starting = f"the observer of {_kinds(observer)} is starting"
             try:
-                await asyncio.to_thread(observer.start, pipeline.queue)
+                await _in_thread(partial(observer.start, pipeline.queue))
             except Exception as error:
                 # Of any package: each observer has errors of its own.
                 _log.error("the observer of %s can't start: %s", _kinds(observer), error)
@@ -160,7 +178,13 @@ class Producer:
 
     def degraded(self) -> list[str]:
         """What the observers say does not work fully."""
-        return [sentence for each in self._started for sentence in each.degraded()]
+        found: list[str] = []
+        for each in self._started:
+            try:
+                found += each.degraded()
+            except Exception as error:
+                found.append(f"the observer of {_kinds(each)} can't tell its state: {error!r}")
+        return found
 
     def reasons(self, connection: BrokerConnection, pipeline: Pipeline) -> list[str]:
         """Why the producer isn't ready: all that keeps events from being seen or delivered."""
@@ -175,6 +199,32 @@ class Producer:
         if pipeline.spool_problem:
             found.append(pipeline.spool_problem)
         return found
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    """Run it in a thread that nobody waits for at exit, should it hang."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            function()
+        except Exception as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="observer", daemon=True).start()
+    await future
 
 
 def _kinds(observer: Observer) -> str:
