@@ -141,6 +141,9 @@ class ApiClient:
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": "tenwatch-pod-producer"}
+        if self._url.scheme != "https":
+            # A local ``kubectl proxy``, which logs in itself; a token never travels in clear.
+            return headers
         try:
             token = (self._account / "token").read_text().strip()
         except OSError:

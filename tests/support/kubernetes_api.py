@@ -158,7 +158,7 @@ class FakeApi:
             self._log.append((version, json.dumps(event).encode() + b"\n"))
             self._changed.notify_all()
 
-    def start(self, certificate: Path, key: Path, port: int = 0) -> None:
+    def start(self, certificate: Path | None, key: Path | None, port: int = 0) -> None:
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -244,11 +244,12 @@ class FakeApi:
                 pass  # a client that goes away
 
         self._server = Server(("127.0.0.1", port), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_address[1]}"
 
     def stop(self) -> None:
         if self._server is not None:

@@ -273,6 +273,14 @@ def test_an_unknown_certificate_is_not_trusted(api: FakeApi, account: Path, tmp_
     assert api.requests == [], "no token was sent to a stranger"
 
 
+def test_a_token_never_travels_in_clear(account: Path) -> None:
+    plain = FakeApi(token="")
+    plain.start(None, None)
+    assert [each.items for each in ApiClient(plain.url, NODE, account).pages()] == [[]]
+    plain.stop()
+    assert [each.token for each in plain.requests] == [""]
+
+
 def test_an_answer_that_is_no_list_is_an_error_of_the_package(api: FakeApi, account: Path) -> None:
     api.refuse = [(200, {})]
     with pytest.raises(ApiError, match="can't be read"):
