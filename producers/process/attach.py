@@ -156,7 +156,9 @@ def _run_loader(interpreter: str, request: dict[str, Any]) -> tuple[dict[str, An
         try:
             ours.settimeout(_LOADER_SECONDS)
             ours.send(msgspec.json.encode(request))
-            message, descriptors, _, _ = socket.recv_fds(ours, _REPLY_LIMIT, 16)
+            message, descriptors, _, _ = socket.recv_fds(
+                ours, _REPLY_LIMIT, 16, socket.MSG_CMSG_CLOEXEC
+            )
         except TimeoutError:
             raise AttachError(
                 f"the loader ({interpreter}) did not answer within {_LOADER_SECONDS:.0f} s"

@@ -141,9 +141,13 @@ class BpfSource:
         for raw in batch:
             try:
                 events.append(event(decode(raw)))
-            except RecordError as error:
+            except Exception as error:
+                # Whatever one record does, the others still count. What is not foreseen is a fault
+                # of ours, and is told once with its place.
+                if not isinstance(error, RecordError) and not self._undecodable:
+                    _LOG.exception("a record makes no event")
                 self._undecodable += 1
-                self._sink.lost(KIND, "undecodable", 1, detail=str(error))
+                self._sink.lost(KIND, "undecodable", 1, stage="observer", detail=repr(error))
         return events
 
     def _skip_repeated(self, handover: Handover, records: RingBuffer) -> None:
@@ -205,4 +209,4 @@ class BpfSource:
         records.close()
         cursor.close()
         now = now_timestamp()
-        self._sink.lost(KIND, "program_replaced", None, first_ts=now, last_ts=now)
+        self._sink.lost(KIND, "program_replaced", None, stage="observer", first_ts=now, last_ts=now)

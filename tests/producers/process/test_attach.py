@@ -48,6 +48,21 @@ def test_it_needs_no_writable_file_system() -> None:
     )  # fmt: skip
 
 
+def test_a_kernel_without_type_information_is_told() -> None:
+    probe = (
+        "from producers.process.attach import attach\n"
+        "from producers.process.settings import ProcessSettings\n"
+        "try: attach(ProcessSettings())\n"
+        "except Exception as error: print(error)\n"
+    )
+    script = 'mount -t tmpfs none /sys/kernel/btf; exec "$0" -c "$1"'
+    result = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-c", script, sys.executable, probe],
+        cwd=ROOT, check=True, timeout=60, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "CONFIG_DEBUG_INFO_BTF" in result.stdout
+
+
 def test_the_v2_hierarchy_is_read_where_there_is_no_v1(
     storm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

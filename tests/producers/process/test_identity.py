@@ -2,14 +2,11 @@
 
 import os
 import re
-import time
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.process.boot_clock import BootClock
 from producers.process.identity import ProcessNames
-from stream.contract.timestamps import format_timestamp
 
 positive = st.integers(1, 1 << 40)
 
@@ -46,13 +43,3 @@ def test_a_living_process_has_a_name_and_a_dead_one_has_none() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert names.of_living(child) is None
-
-
-def test_the_boot_clock_is_the_wall_clock_plus_a_distance() -> None:
-    clock = BootClock()
-    now = clock.microseconds(BootClock.now())
-    assert abs(now - time.time_ns() // 1000) < 5_000
-    assert clock.text(BootClock.now())[:17] in (
-        format_timestamp(now)[:17],
-        format_timestamp(now + 60_000_000)[:17],
-    )

@@ -3,12 +3,16 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from producers.process.assembly import EventAssembler
 from producers.process.attach import AttachedProgram, attach
 from producers.process.boot_clock import BootClock
 from producers.process.bpf_source import BpfSource
+from producers.process.errors import RecordError
 from producers.process.identity import ProcessNames
 from producers.process.process_table import ProcessTable
+from producers.process.record import Record, RecordDecoder
 from producers.process.redaction import RedactionSettings, Redactor
 from producers.process.settings import ProcessSettings
 from stream.contract.timestamps import parse_timestamp
@@ -94,6 +98,39 @@ def test_after_a_loss_the_living_are_looked_up_again(storm: Path) -> None:
     assert event.argv == ["cat", "-"]
     assert event.cwd == "/usr/lib"
     assert not event.degraded
+
+
+def test_a_record_that_makes_no_event_is_one_loss_and_stops_nobody(
+    storm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = RecordDecoder.decode
+
+    def faulty(self: RecordDecoder, raw: bytes) -> Record:
+        if b"broken" in raw:
+            raise RecordError("a record was damaged")
+        if b"unforeseen" in raw:
+            raise ZeroDivisionError
+        return whole(self, raw)
+
+    monkeypatch.setattr(RecordDecoder, "decode", faulty)
+    sink = ListSink()
+    with cgroup() as path:
+        source = source_of(attach(ProcessSettings(cgroup_prefixes=[path])), sink)
+        for name in ("fine", "broken", "unforeseen", "fine"):
+            run_in(path, storm, "exit", "1", name)
+        source.finish()
+    # The exits of the two do not carry their arguments, and came through.
+    assert [event.action for event in sink.events] == [
+        "exec",
+        "exit",
+        "exit",
+        "exit",
+        "exec",
+        "exit",
+    ]
+    assert [(loss.reason, loss.stage, loss.count) for loss in sink.losses] == [
+        ("undecodable", "observer", 1)
+    ] * 2
 
 
 def source_of(attached: AttachedProgram, sink: ListSink) -> BpfSource:
