@@ -4,6 +4,7 @@ Labels are bounded: kinds come from the contract, reasons are fixed words (at mo
 Source: prometheus.io, "Exposition formats".
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -12,6 +13,7 @@ from producers.base.observer import Observer
 from producers.base.pipeline import Pipeline
 from stream.broker.connection import BrokerConnection
 
+_log = logging.getLogger("tenwatch.producer")
 PREFIX: Final = "tenwatch_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[Mapping[str, str], float]
@@ -146,6 +148,12 @@ def _publishing(pipeline: Pipeline, connection: BrokerConnection, ready: bool) -
 
 def _observers(observers: Iterable[Observer]) -> Iterator[str]:
     for observer in observers:
-        for name, value in observer.metrics().items():
+        try:
+            metrics = observer.metrics()
+        except Exception:
+            # Its numbers are missing; those that tell of losses are ours.
+            _log.exception("the observer of %s can't give its numbers", "/".join(observer.kinds))
+            continue
+        for name, value in metrics.items():
             kind = "counter" if name.endswith("_total") else "gauge"
             yield render(name, kind, f"Of the observer {'/'.join(observer.kinds)}.", [({}, value)])

@@ -189,7 +189,12 @@ class Producer:
     def reasons(self, connection: BrokerConnection, pipeline: Pipeline) -> list[str]:
         """Why the producer isn't ready: all that keeps events from being seen or delivered."""
         found = [self.starting] if self.starting else []
-        found += [reason for each in self._started if (reason := each.ready()) is not None]
+        for each in self._started:
+            try:
+                reason = each.ready()
+            except Exception as error:
+                reason = f"the observer of {_kinds(each)} can't tell whether it is ready: {error!r}"
+            found += [reason] if reason is not None else []
         if not connection.connected:
             found.append(connection.problem)
         elif connection.violation:

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from stream.contract.errors import ContractError
-from stream.contract.subjects import BUCKETS, DEAD, EVENTS, LOSS, RAW, escape_token
+from stream.contract.subjects import BUCKETS, DEAD, EVENTS, LOSS, RAW, TAP, escape_token
 
 CONTENT_KIND: Final = "snapshot"
 """The kind that holds what people wrote; reading it is a permission of its own."""
@@ -168,6 +168,6 @@ def _tap(inbox: str, content: bool) -> Permissions:
     hidden = () if content else (f"{EVENTS}.{CONTENT_KIND}.>",)
     return Permissions(
         publish=(),
-        subscribe=(f"{EVENTS}.>", f"{BUCKETS}.>", f"{LOSS}.>", inbox),
+        subscribe=(f"{EVENTS}.>", f"{BUCKETS}.>", f"{TAP}.>", f"{LOSS}.>", inbox),
         deny_subscribe=hidden,
     )

@@ -57,7 +57,7 @@ class ServerConfig:
     """Folder of JetStream's files."""
     host: str = "127.0.0.1"
     port: int = 4222
-    """-1 takes any free port; read it back with :func:`read_port`."""
+    """-1 takes any free port, which the ports file then tells."""
     monitor_port: int = 0
     """HTTP monitoring on the loopback; 0 is off, since nothing of ours needs it."""
     name: str = "tenwatch"
@@ -179,15 +179,3 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     temporary.replace(path)
-
-
-def read_port(ports_folder: Path, pid: int) -> int | None:
-    """The client port of the server ``pid``, once it has written its ports file; else None."""
-    for path in ports_folder.glob(f"*_{pid}.ports"):
-        try:
-            urls = json.loads(path.read_text(encoding="utf-8")).get("nats") or []
-        except ValueError:
-            return None  # it is being written
-        for url in urls:
-            return int(url.rpartition(":")[2])
-    return None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stream.broker.jetstream import JetStream, StreamInfo
 from stream.broker.settings import StreamSettings
-from stream.contract.subjects import BUCKETS, DEAD, EVENTS, LOSS, RAW
+from stream.contract.subjects import BUCKETS, DEAD, EVENTS, LOSS, RAW, TAP
 
 RAW_STREAM: Final = "RAW"
 EVENTS_STREAM: Final = "EVENTS"
@@ -36,7 +36,12 @@ def stream_definitions(settings: StreamSettings) -> list[dict[str, Any]]:
                     settings)
         | {"description": "enriched events, and what was lost"},
         _definition(BUCKETS_STREAM, [f"{BUCKETS}.*.*"], settings.buckets_max_bytes, settings)
-        | {"description": "rows of 10-second windows"},
+        | {
+            "description": "rows of 10-second windows",
+            # What a stream sources from an outbox is never published; so taps would see
+            # provisional rows only.
+            "republish": {"src": f"{BUCKETS}.>", "dest": f"{TAP}.{BUCKETS}.>"},
+        },
         _definition(DEAD_STREAM, [f"{DEAD}.*.*"], settings.dead_max_bytes, settings)
         | {"description": "what could not be understood, with its reason", "discard": "old"},
     ]  # fmt: skip
@@ -56,11 +61,6 @@ def _definition(
         "duplicate_window": int(settings.duplicate_window_seconds * 1e9),
         "allow_direct": True,
     }
-
-
-def partition_filter(partition: int) -> str:
-    """The filter of a consumer of one partition of RAW."""
-    return f"{PARTITION}.{partition}.>"
 
 
 async def ensure_streams(

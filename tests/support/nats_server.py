@@ -16,7 +16,7 @@ import nats
 from nats.aio.client import Client
 
 from stream.broker.permissions import Role, User, inbox_prefix, producer_name
-from stream.broker.server_config import ServerConfig, read_port, write_server_config
+from stream.broker.server_config import ServerConfig, write_server_config
 from tests.support.polling import eventually_sync
 
 NODE = "node-a"
@@ -115,11 +115,14 @@ class NatsServer:
         self.start()
 
     def reload(self, users: Iterable[User]) -> None:
-        """Take other users without a restart."""
+        """Take other users without a restart, and wait until they are taken."""
         self.users = list(users)
         write_server_config(self.folder, self.config, self.users)
         assert self.process is not None
+        said = "Reloaded server configuration"
+        before = self.log.read_text().count(said)
         os.kill(self.process.pid, signal.SIGHUP)
+        eventually_sync(lambda: self.log.read_text().count(said) > before, 10, said)
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is None:
@@ -160,3 +163,15 @@ class NatsServer:
             inbox_prefix=inbox_prefix(name),
             **options,
         )
+
+
+def read_port(ports_folder: Path, pid: int) -> int | None:
+    """The client port of the server ``pid``, once it has written its ports file; else None."""
+    for path in ports_folder.glob(f"*_{pid}.ports"):
+        try:
+            urls = json.loads(path.read_text(encoding="utf-8")).get("nats") or []
+        except ValueError:
+            return None  # it is being written
+        for url in urls:
+            return int(url.rpartition(":")[2])
+    return None

@@ -117,14 +117,22 @@ class HangingObserver(HandObserver):
     def degraded(self) -> list[str]:
         raise ValueError("broken")
 
+    def ready(self) -> str | None:
+        raise ValueError("broken")
+
+    def metrics(self) -> dict[str, float]:
+        raise ValueError("broken")
+
 
 async def test_an_observer_that_hangs_does_not_hold_up_the_stop(
     broker: Broker, tmp_path: Path
 ) -> None:
     settings = run_settings(broker.server, tmp_path)
     before = time.monotonic()
-    async with running(HangingObserver(), HandObserver("snapshot"), settings=settings):
-        pass
+    async with running(HangingObserver(), HandObserver("snapshot"), settings=settings) as producer:
+        assert "can't tell whether it is ready" in (await reasons(producer))[0]
+        status, text = await get(producer, "/metrics")
+        assert (status, "tenwatch_hand_watched_folders 7" in text) == (200, True)
     assert time.monotonic() - before < 5
     async with running(HandObserver(), settings=settings):
         pass

@@ -88,6 +88,29 @@ async def test_a_producer_reads_nothing(login: Callable) -> None:
         assert await producer.refuses(f'subscription to "{subject}"'), subject
 
 
+async def test_a_notebook_publishes_cells_of_its_node_and_nothing_else(
+    login: Callable, nats_server: NatsServer
+) -> None:
+    user = User("notebook-a", Role.NOTEBOOK, "notebook-password-of-a-test", node=NODE)
+    nats_server.reload([*nats_server.users, user])
+    notebook = await login("notebook-a")
+    for kind in ("process", "loss"):
+        assert b'"seq"' in (await notebook.client.request(f"raw.{kind}.{NODE}", b"{}")).data
+    for subject in (
+        f"raw.process.{OTHER_NODE}",
+        f"raw.file.{NODE}",
+        f"raw.pod.{NODE}",
+        f"raw.progress.{NODE}",
+        f"events.process.{NODE}",
+        "$JS.API.INFO",
+    ):
+        notebook.refused.clear()
+        await notebook.client.publish(subject, b"{}")
+        assert await notebook.refuses(f'publish to "{subject}"'), subject
+    await notebook.collect("events.>")
+    assert await notebook.refuses('subscription to "events.>"')
+
+
 async def test_nobody_reads_the_replies_of_another(login: Callable) -> None:
     users = ["worker", "sink", "tap", producer_name(NODE), producer_name(OTHER_NODE)]
     for reader in users:
