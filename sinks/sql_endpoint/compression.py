@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import lz4.frame
 import zstandard
 
+from sinks.sql_endpoint.block_compression import BlockEncoder
 from sinks.sql_endpoint.errors import BadRequestError, NotServedError, TooLargeError
 
 _PIECE = 256 * 1024
@@ -60,8 +61,12 @@ class _Lz4:
         return head + bytes(self._stream.flush())
 
 
+BLOCKS = "blocks"
+"""Name for ClickHouse's own compression among the encodings; it is none of HTTP's."""
+
+
 def encoder(name: str) -> Encoder | None:
-    """The encoder for a Content-Encoding, or None for identity."""
+    """The encoder for a Content-Encoding or BLOCKS, or None for identity."""
     match name:
         case "":
             return None
@@ -73,6 +78,8 @@ def encoder(name: str) -> Encoder | None:
             return _Zstd()
         case "lz4":
             return _Lz4()
+        case "blocks":
+            return BlockEncoder()
     raise NotServedError(f"the encoding {name!r} is not served here")
 
 

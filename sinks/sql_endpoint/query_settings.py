@@ -7,6 +7,7 @@ from sinks.sql_endpoint.errors import SettingRefusedError
 from sinks.sql_endpoint.words import words
 
 # Parameters of the HTTP interface itself: read here or without effect, never sent to the engine.
+# (Every compressed block names its method, so a client reads LZ4 whatever method it asked for.)
 TRANSPORT_PARAMETERS = words(
     """add_http_cors_header buffer_size cancel_http_readonly_queries_on_client_close
     client_protocol_version compress database decompress default_format enable_http_compression
@@ -14,7 +15,7 @@ TRANSPORT_PARAMETERS = words(
     http_zlib_compression_level password query query_id quota_key readonly role
     send_progress_in_http_headers session_check session_id session_timeout stacktrace user
     wait_end_of_query close_session framing http_response_headers log_queries
-    async_insert wait_for_async_insert"""
+    async_insert wait_for_async_insert network_compression_method network_zstd_compression_level"""
 )
 
 # Settings that change only how a result is computed or written. None of them names a file, a

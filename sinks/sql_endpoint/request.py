@@ -1,12 +1,14 @@
 """What a request asks, in ClickHouse's HTTP interface: URL parameters, headers and body."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import BodyPartReader, hdrs, web
 
-from sinks.sql_endpoint.compression import Decoder
+from sinks.sql_endpoint.block_compression import unpack_blocks
+from sinks.sql_endpoint.compression import BLOCKS, Decoder
 from sinks.sql_endpoint.errors import (
     BadRequestError,
     NotServedError,
@@ -40,7 +42,7 @@ class SqlRequest:
     query_id: str
     """Id given by the client, else a new one."""
     compress: str
-    """Content-Encoding of the response; empty for none."""
+    """Content-Encoding of the response, or BLOCKS; empty for none."""
     wait_end: bool
     """Whether the client asked that the response starts when the query has ended."""
     send_progress: bool
@@ -65,6 +67,8 @@ async def read_request(request: web.Request, body_bytes: int) -> SqlRequest:
             given.update(await _form(request, body_bytes))
         else:
             body = await _body(request, body_bytes)
+            if _flag(given, "decompress"):
+                body = await asyncio.to_thread(unpack_blocks, body, body_bytes)
     _refuse_what_is_not_served(request, given)
     statement = b"\n".join(part for part in (given.get("query", "").encode(), body) if part)
     query_id = given.get("query_id") or str(uuid.uuid4())
@@ -144,11 +148,6 @@ def _refuse_what_is_not_served(request: web.Request, given: Mapping[str, str]) -
             "sessions are not kept here, so there is none to check; leave out session_check and "
             "send database and settings with each query"
         )
-    if _flag(given, "compress") or _flag(given, "decompress"):
-        raise NotServedError(
-            "ClickHouse's own block compression (compress=1, decompress=1) is not served here; "
-            "use HTTP compression: Accept-Encoding or Content-Encoding gzip, zstd or lz4"
-        )
     for name in ("role", "framing"):
         if name in given:
             raise NotServedError(f"the parameter {name} is not served here; leave it out")
@@ -180,7 +179,9 @@ def _number(given: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _response_encoding(request: web.Request, given: Mapping[str, str]) -> str:
-    """The encoding of the response: only with enable_http_compression=1, as ClickHouse does."""
+    """The encoding of the response: only when it is asked for, as ClickHouse does."""
+    if _flag(given, "compress"):
+        return BLOCKS
     if not _flag(given, "enable_http_compression"):
         return ""
     accepted = [

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from sinks.sql_endpoint.compression import encoder
+from sinks.sql_endpoint.compression import BLOCKS, encoder
 from sinks.sql_endpoint.errors import ClientTooSlowError, SqlEndpointError
 from sinks.sql_endpoint.readers import Progress
 
@@ -43,7 +43,7 @@ class ResultResponse(web.StreamResponse):
         self._last_progress = ""
         self._tag = "".join(secrets.choice(_TAG_LETTERS) for _ in range(16))
         self.headers[EXCEPTION_TAG] = self._tag
-        if encoding:
+        if encoding and encoding != BLOCKS:
             self.headers[hdrs.CONTENT_ENCODING] = encoding
 
     @property

@@ -179,7 +179,8 @@ class SqlEndpoint:
                 return web.Response(headers=self._common_headers(sql, query.progress))
             if isinstance(query, bytes):
                 headers = {**self._common_headers(sql, {}), "X-ClickHouse-Format": "Native"}
-                return web.Response(body=query, headers=headers)
+                response = ResultResponse(request, sql.compress, traffic.stalled_client_seconds)
+                return await response.whole(query, headers)
             try:
                 await query.start()
                 return await self._respond(request, sql, query)

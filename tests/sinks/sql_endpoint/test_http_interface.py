@@ -198,12 +198,6 @@ def test_requests_are_decompressed_and_bounded(endpoint: EndpointProcess, encodi
     endpoint.assert_healthy()
 
 
-def test_clickhouse_block_compression_is_refused_with_a_way_out(endpoint: EndpointProcess) -> None:
-    answer = endpoint.ask("SELECT 1", compress=1)
-    assert answer.code == 344
-    assert "Accept-Encoding" in answer.text
-
-
 def test_headers_tell_what_the_query_did(endpoint: EndpointProcess) -> None:
     answer = endpoint.ask("SELECT count() FROM numbers(1000)", query_id="mine-1")
     assert answer.headers["X-ClickHouse-Query-Id"] == "mine-1"
