@@ -18,7 +18,14 @@ from stream.contract.kinds.file import FileEvent
 from stream.contract.kinds.snapshot import SnapshotEvent
 from stream.contract.timestamps import now_timestamp
 from tests.support.counting_observer import CountingObserver
-from tests.support.hand_observer import HandObserver, has_count, reasons, run_settings, running
+from tests.support.hand_observer import (
+    HandObserver,
+    get,
+    has_count,
+    reasons,
+    run_settings,
+    running,
+)
 from tests.support.nats_server import NODE
 from tests.support.polling import eventually
 from tests.support.producing import Broker
