@@ -13,7 +13,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from stream.contract.subjects import escape_token
+from stream.contract.subjects import BUCKETS, TAP, escape_token
 from tenwatch.access import open_nats
 from tenwatch.where import Condition
 
@@ -35,10 +35,11 @@ class TapOptions:
 
     def subjects(self) -> list[str]:
         """The subjects to subscribe to."""
+        stage = f"{TAP}.{BUCKETS}" if self.stage == BUCKETS else self.stage
         last = escape_token(self.node) if self.node else ">"
         if not self.kinds:
-            return [f"{self.stage}.*.{last}" if self.node else f"{self.stage}.>"]
-        return [f"{self.stage}.{escape_token(kind)}.{last}" for kind in self.kinds]
+            return [f"{stage}.*.{last}" if self.node else f"{stage}.>"]
+        return [f"{stage}.{escape_token(kind)}.{last}" for kind in self.kinds]
 
 
 async def tap(options: TapOptions, data: Path | None) -> None:

@@ -3,6 +3,8 @@
 ``raw.<kind>.<node>``     what producers publish
 ``events.<kind>.<node>``  the same events, enriched by a worker
 ``buckets.<kind>.<node>`` rows of 10-second windows
+``tap.buckets.<kind>.<node>`` the same rows, for plain subscriptions: final rows reach BUCKETS
+                          from inside the broker, so nobody sees them on ``buckets.…``
 ``loss.<stage>.<node>``   what was lost, where and why
 ``dead.<stage>.<kind>``   what could not be understood, with its reason
 
@@ -20,6 +22,8 @@ EVENTS: Final = "events"
 BUCKETS: Final = "buckets"
 LOSS: Final = "loss"
 DEAD: Final = "dead"
+TAP: Final = "tap"
+"""In front of ``buckets.…``: where every row that BUCKETS stores can be subscribed to."""
 STAGES: Final = (RAW, EVENTS, BUCKETS, LOSS, DEAD)
 
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")

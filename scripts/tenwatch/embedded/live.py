@@ -90,7 +90,7 @@ class LiveFeed:
     async def start(self) -> None:
         """Subscribe, and begin to ask."""
         await self._client.subscribe("events.progress.>", cb=self._on_progress)
-        await self._client.subscribe("buckets.>", cb=self._on_buckets)
+        await self._client.subscribe("tap.buckets.>", cb=self._on_buckets)
         await self._client.subscribe("loss.>", cb=self._on_loss)
         self._tasks = [
             asyncio.create_task(self._ask_store()),

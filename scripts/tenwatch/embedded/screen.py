@@ -90,12 +90,12 @@ def _number(value: Any) -> str:
 
 def _top(state: LiveState, width: int) -> RenderableType:
     processes = _table(
-        "Programs that ended in the last minute", "program", "runs", "failed", "seconds",
+        "Programs, last minute", "program", "runs", "failed", "seconds",
         right=("runs", "failed", "seconds"),
     )  # fmt: skip
     for row in state.top_processes:
         processes.add_row(*(shown(value) for value in row))
-    files = _table("Files that changed", "path", "changes", "size", right=("changes", "size"))
+    files = _table("Files, last minute", "path", "changes", "size", right=("changes", "size"))
     room = max(20, width - 75)
     for path, changes, size in state.top_files:
         text = shown(path).plain
