@@ -34,6 +34,8 @@ class CountingObserver:
         self.bridged = bridged
         self.emitted = dict.fromkeys(self.kinds, 0)
         self.last_ts_us = 0
+        self.done = threading.Event()
+        """Set when as many as ``limit`` are emitted."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -67,6 +69,8 @@ class CountingObserver:
             for kind in self.kinds:
                 sink.watermark(kind, self.last_ts_us)
             sink.filtered("process", 3)
+            if done == self.limit:
+                self.done.set()
             self._stop.wait(0.005)
 
     def stop(self) -> None:
@@ -128,6 +132,8 @@ def main() -> int:
     observer = CountingObserver(
         arguments.per_second, arguments.limit, arguments.path_bytes, arguments.bridged
     )
+    marker = Path(arguments.folder) / "done"
+    threading.Thread(target=lambda: observer.done.wait() and marker.touch(), daemon=True).start()
     code = run_producer([observer], settings)
     (Path(arguments.folder) / "emitted").write_text(str(observer.emitted))
     return code

@@ -141,6 +141,9 @@ class ProducerProcess:
     def spools_under(self, size: int) -> bool:
         return self.spooled_bytes() < size
 
+    def has_emitted_all(self) -> bool:
+        return (self.folder / "done").exists()
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)

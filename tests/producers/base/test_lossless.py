@@ -132,11 +132,11 @@ async def test_a_spool_at_its_limit_names_every_seq_that_it_dropped(
 ) -> None:
     broker.server.stop()
     producer = start_producer(
-        per_second=4000, limit=12_000, path_bytes=200, policy=policy,
+        per_second=8000, limit=12_000, path_bytes=200, policy=policy,
         max_bytes=MEBIBYTE, segment_bytes=128 * 1024,
     )  # fmt: skip
     await eventually(lambda: producer.spooled_bytes() > 0.85 * MEBIBYTE, 20, "the spool is full")
-    await asyncio.sleep(2.5)
+    await eventually(producer.has_emitted_all, 30, "all is emitted")
     assert producer.spooled_bytes() <= MEBIBYTE + 300_000
     broker.server.start()
     await eventually(lambda: producer.spooled_bytes() < 140_000, 20, "the backlog is sent")
@@ -217,11 +217,11 @@ async def test_a_full_stream_makes_the_producer_spool_until_there_is_room(
 
 
 async def test_a_broker_that_stands_still_for_a_while_gets_everything_once_and_in_order(
-    broker: Broker, start_producer: Callable, eventually: Callable
+    broker: Broker, start_producer: Callable, eventually: Callable, rounds: int
 ) -> None:
     producer = start_producer(per_second=4000)
     await eventually(partial(producer.spools_over, 100_000), 15)
-    for _ in range(2):
+    for _ in range(rounds):
         broker.server.freeze()
         await asyncio.sleep(2.5)  # longer than an acknowledgement may take, and than two pings
         broker.server.thaw()
