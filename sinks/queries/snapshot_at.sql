@@ -7,7 +7,7 @@
 -- or moved away, if it was gone by then.
 SELECT
     s.ts AS ts, s.path AS path, s.hash AS hash, s.size AS size, s.encoding AS encoding, s.content AS content,
-    d.deleted_ts AS deleted_ts
+    if(d.gone_ts >= s.ts, d.gone_ts, NULL) AS deleted_ts
 FROM
 (
     SELECT ts, seq, path, hash, size, encoding, content, student
@@ -20,7 +20,7 @@ FROM
 LEFT JOIN
 (
     -- Whether it was gone by then.
-    SELECT {path:String} AS path, if(argMax(gone, (ts, seq)), max(ts), NULL) AS deleted_ts
+    SELECT {path:String} AS path, if(argMax(gone, (ts, seq)), max(ts), NULL) AS gone_ts
     FROM
     (
         SELECT ts, seq, action = 'deleted' OR (action = 'moved' AND old_path = {path:String}) AS gone

@@ -16,14 +16,13 @@ from sinks.errors import SchemaError
 from sinks.store import metrics
 from sinks.store.client import Client, Store, columns_of, quoted
 from sinks.store.settings import DEFAULT_RETENTION, StoreSettings
-from sinks.store.template import Template
+from sinks.store.template import Template, with_fragments
 from sinks.store.views import create_view, load_views
 from stream.contract.bucket_metrics import BUCKET_METRICS
 
 _log = logging.getLogger("tenwatch.sink.store")
 FOLDER: Final = Path(__file__).resolve().parent.parent / "migrations"
 _FILE: Final = re.compile(r"(\d{4})_(\w+)\.sql")
-_CANONICAL: Final = StoreSettings(path="/")
 _RECORD: Final = """
 CREATE TABLE IF NOT EXISTS ${table:schema_migrations}
 (
@@ -48,9 +47,8 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Of the text with its fragments, the same for every target."""
-        rendered = schema_template(_CANONICAL).render(self.text)
-        return hashlib.sha256(rendered.encode()).hexdigest()[:16]
+        """Of the text with its fragments: what the file says, not what a store makes of it."""
+        return hashlib.sha256(with_fragments(self.text, FOLDER).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sinks.store.client import quoted
 from sinks.store.settings import StoreSettings
 
 _PLACE: Final = re.compile(r"\$\{(\w+)(?::([^}]*))?\}")
+_INCLUDE: Final = re.compile(r"\$\{include:([^}]*)\}")
 _COMMENT: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
 DEDUPLICATION_WINDOW: Final = 10_000
 """Inserts whose token a table remembers; more than a sink can make between two of its retries."""
@@ -82,11 +83,7 @@ class Template:
                 table, _, key = argument.partition(":")
                 return self._distributed(table, key)
             case "include":
-                name, *given = argument.split()
-                text = (self._folder / "fragments" / f"{name}.sql").read_text(encoding="utf-8")
-                for number, value in enumerate(given, 1):
-                    text = text.replace(f"@{number}", value)
-                return self.render(text).rstrip("\n")
+                return self.render(_fragment(argument, self._folder))
             case _ if word in self._places:
                 return self._places[word]()
         raise SchemaError(f"the place ${{{word}}} of a SQL file is not known")
@@ -109,6 +106,8 @@ class Template:
             "ttl_only_drop_parts": 1,
             "fsync_after_insert": int(self._settings.fsync),
             "fsync_part_directory": int(self._settings.fsync),
+            # Merged and erased parts go soon: new ones are on disk before they take their place.
+            "old_parts_lifetime": 60,
         }
         if self._settings.cluster:
             settings.pop("non_replicated_deduplication_window")
@@ -127,3 +126,16 @@ class Template:
             f"ENGINE = Distributed({quoted(self._settings.cluster)}, {quoted(database)}, "
             f"{quoted(table + '_local')}, {key});"
         )
+
+
+def with_fragments(text: str, folder: Path) -> str:
+    """The text with its fragments in it, and nothing else filled."""
+    return _INCLUDE.sub(lambda found: with_fragments(_fragment(found[1], folder), folder), text)
+
+
+def _fragment(argument: str, folder: Path) -> str:
+    name, *given = argument.split()
+    text = (folder / "fragments" / f"{name}.sql").read_text(encoding="utf-8")
+    for number, value in enumerate(given, 1):
+        text = text.replace(f"@{number}", value)
+    return text.rstrip("\n")

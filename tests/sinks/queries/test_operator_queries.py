@@ -253,7 +253,9 @@ def test_14_pods_of_a_namespace_with_their_use(ask: Ask, rows: list[Row]) -> Non
 
 
 def test_15_what_exists(ask: Ask) -> None:
-    found = {(row["what"], row["namespace"], row["name"]): row["pods"] for row in ask("inventory")}
+    rows = ask("inventory")
+    found = {(row["what"], row["namespace"], row["name"]): row["pods"] for row in rows}
+    assert list(found) == sorted(found)
     assert found == {
         ("node", "", "n1"): 1, ("node", "", "n2"): 2, ("node", "", "n3"): 0,
         ("namespace", "shop", "shop"): 2, ("namespace", "data", "data"): 1,
