@@ -1,9 +1,12 @@
-"""The storm program, compiled once."""
+"""The storm program, compiled once, and one observer for all tests that need no other."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.producers.process.support import Watcher
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,11 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["gcc", "-O1", "-Wall", "-Werror", "-pthread", "-o", program, source], check=True
     )
     return program
+
+
+@pytest.fixture(scope="module")
+def watch() -> Iterator[Watcher]:
+    """``with watch(cgroup) as seen:``; see :class:`Watcher`."""
+    watcher = Watcher()
+    yield watcher
+    watcher.stop()

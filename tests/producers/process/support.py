@@ -30,8 +30,27 @@ class Loss:
     last_ts: str | None
 
 
+class Selected:
+    """Selects among events; mixed into whatever has some."""
+
+    events: list[ProcessEvent]
+
+    def of(self, pid: int, action: str | None = None) -> list[ProcessEvent]:
+        """This process's events, in order."""
+        return [
+            event
+            for event in self.events
+            if event.pid == pid and (action is None or event.action == action)
+        ]
+
+    def only(self, pid: int, action: str) -> ProcessEvent:
+        found = self.of(pid, action)
+        assert len(found) == 1, f"{len(found)} {action} events of {pid}: {found}"
+        return found[0]
+
+
 @dataclass
-class ListSink:
+class ListSink(Selected):
     """Keeps everything. While ``gate`` is not set, it lets nobody return from ``emit_many``."""
 
     events: list[ProcessEvent] = field(default_factory=list)
@@ -77,19 +96,6 @@ class ListSink:
     def lost_count(self) -> int:
         return sum(loss.count or 0 for loss in self.losses)
 
-    def of(self, pid: int, action: str | None = None) -> list[ProcessEvent]:
-        """This process's events, in order."""
-        return [
-            event
-            for event in self.events
-            if event.pid == pid and (action is None or event.action == action)
-        ]
-
-    def only(self, pid: int, action: str) -> ProcessEvent:
-        found = self.of(pid, action)
-        assert len(found) == 1, f"{len(found)} {action} events of {pid}: {found}"
-        return found[0]
-
 
 @contextmanager
 def observing(sink: ListSink | None = None, **settings: Any) -> Iterator[ListSink]:
@@ -105,6 +111,67 @@ def observing(sink: ListSink | None = None, **settings: Any) -> Iterator[ListSin
         sink.gate.set()
         observer.stop()
     assert not [loss for loss in sink.losses if loss.reason == "undecodable"]
+
+
+class Watched(Selected):
+    """What a shared observer saw since a moment, in one cgroup and below it, or everywhere."""
+
+    def __init__(self, sink: ListSink, path: str) -> None:
+        self._sink = sink
+        self._path = path
+        self._first_event = len(sink.events)
+        self._first_loss = len(sink.losses)
+        self._all: list[ProcessEvent] | None = None
+
+    @property
+    def events(self) -> list[ProcessEvent]:  # type: ignore[override]
+        if self._all is not None:
+            return self._all
+        return [
+            event
+            for event in self._sink.events[self._first_event :]
+            if event.cgroup.startswith(self._path)
+        ]
+
+    @property
+    def losses(self) -> list[Loss]:
+        return self._sink.losses[self._first_loss :]
+
+    def complete(self) -> None:
+        """Wait until everything has come that has happened by now."""
+        last = subprocess.Popen(["/bin/true"])
+        last.wait()
+        seen = self._first_event
+
+        def arrived() -> bool:
+            nonlocal seen
+            fresh = self._sink.events[seen:]
+            seen += len(fresh)
+            return any(event.pid == last.pid and event.action == "exit" for event in fresh)
+
+        eventually_sync(arrived, deadline=30)
+        self._all = self.events
+
+
+class Watcher:
+    """One observer for many tests; each looks at what is its own. Starting one takes a while."""
+
+    def __init__(self) -> None:
+        self._sink = ListSink()
+        self._observer = ProcessObserver(NODE, ProcessSettings(fallback=False))
+        self._observer.start(self._sink)
+
+    @contextmanager
+    def __call__(self, path: str = "") -> Iterator[Watched]:
+        """Behind the block, what was watched is complete."""
+        watched = Watched(self._sink, path)
+        yield watched
+        watched.complete()
+        assert self._observer.ready() is None
+        assert watched.losses == []
+
+    def stop(self) -> None:
+        self._observer.stop()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.producers.process.support import observing
+from tests.producers.process.support import Watcher
 from tests.support.containers import Containers, Driver, QosClass
 
 CASES: list[tuple[QosClass, Driver]] = [
@@ -18,9 +18,9 @@ CASES: list[tuple[QosClass, Driver]] = [
 
 @pytest.mark.parametrize(("qos", "driver"), CASES)
 def test_a_containers_processes_are_in_its_cgroup(
-    tmp_path: Path, qos: QosClass, driver: Driver
+    watch: Watcher, tmp_path: Path, qos: QosClass, driver: Driver
 ) -> None:
-    with Containers(tmp_path) as containers, observing(cgroup_prefixes=["/kubepods"]) as sink:
+    with Containers(tmp_path) as containers, watch("/kubepods") as sink:
         pod = containers.pod(qos=qos, driver=driver)
         container = pod.run(
             ["/bin/sh", "-c", "/usr/bin/env true in-container; exit 42"],
@@ -42,8 +42,10 @@ def test_a_containers_processes_are_in_its_cgroup(
     assert shell[0].exe == os.path.realpath("/bin/sh")
 
 
-def test_a_program_that_a_container_executes_later_is_attributed_too(tmp_path: Path) -> None:
-    with observing(cgroup_prefixes=["/kubepods"]) as sink, Containers(tmp_path) as containers:
+def test_a_program_that_a_container_executes_later_is_attributed_too(
+    watch: Watcher, tmp_path: Path
+) -> None:
+    with watch("/kubepods") as sink, Containers(tmp_path) as containers:
         container = containers.pod().run(["sleep", "100"], hostname="web-1")
         container.exec("/bin/sh", "-c", "exit 0")
     programs = [event for event in sink.events if event.argv == ["/bin/sh", "-c", "exit 0"]]
@@ -53,8 +55,10 @@ def test_a_program_that_a_container_executes_later_is_attributed_too(tmp_path: P
     assert sink.only(container.pid, "exit").signal == 9
 
 
-def test_an_out_of_memory_kill_is_a_death_by_signal_in_its_container(tmp_path: Path) -> None:
-    with Containers(tmp_path) as containers, observing(cgroup_prefixes=["/kubepods"]) as sink:
+def test_an_out_of_memory_kill_is_a_death_by_signal_in_its_container(
+    watch: Watcher, tmp_path: Path
+) -> None:
+    with Containers(tmp_path) as containers, watch("/kubepods") as sink:
         container = containers.pod().run(
             ["python3", "-c", "x = bytearray(1 << 30)"], memory_limit_bytes=32 << 20
         )

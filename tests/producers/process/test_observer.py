@@ -17,6 +17,7 @@ from stream.contract.timestamps import format_timestamp, parse_timestamp
 from tests.producers.process.support import (
     NODE,
     ListSink,
+    Watcher,
     cgroup,
     observing,
     run_in,
@@ -24,9 +25,11 @@ from tests.producers.process.support import (
 )
 
 
-def test_an_exec_and_its_exit_tell_everything_about_a_program(storm: Path, tmp_path: Path) -> None:
+def test_an_exec_and_its_exit_tell_everything_about_a_program(
+    watch: Watcher, storm: Path, tmp_path: Path
+) -> None:
     before = time.time_ns() // 1000
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+    with cgroup() as path, watch(path) as sink:
         child = run_in(path, storm, "exit", "3", "zażółć", "", "two words", cwd=tmp_path)
     after = time.time_ns() // 1000
     assert child.returncode == 3
@@ -62,8 +65,8 @@ def test_an_exec_and_its_exit_tell_everything_about_a_program(storm: Path, tmp_p
     assert ended.duration_us == pytest.approx(times[2] - times[0], abs=1)
 
 
-def test_all_256_exit_codes(storm: Path) -> None:
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+def test_all_256_exit_codes(watch: Watcher, storm: Path) -> None:
+    with cgroup() as path, watch(path) as sink:
         children = truth(run_in(path, storm, "codes"))
     assert [child.exit_code for child in children] == list(range(256))
     for child in children:
@@ -73,8 +76,10 @@ def test_all_256_exit_codes(storm: Path) -> None:
         assert len(sink.of(child.pid, "exec")) == 1
 
 
-def test_signals_are_no_exit_codes_and_core_dumps_are_told(storm: Path, tmp_path: Path) -> None:
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+def test_signals_are_no_exit_codes_and_core_dumps_are_told(
+    watch: Watcher, storm: Path, tmp_path: Path
+) -> None:
+    with cgroup() as path, watch(path) as sink:
         children = truth(run_in(path, storm, "signals", cwd=tmp_path))
     assert len(children) == 40
     assert {child.core_dumped for child in children if child.label == "plain"} == {False}
@@ -107,8 +112,8 @@ def test_a_process_ends_when_its_last_thread_does(
             assert sink.only(child.pid, "exit").exit_code == code, scenario
 
 
-def test_a_program_started_by_a_thread_keeps_the_process(storm: Path) -> None:
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+def test_a_program_started_by_a_thread_keeps_the_process(watch: Watcher, storm: Path) -> None:
+    with cgroup() as path, watch(path) as sink:
         (child,) = truth(run_in(path, storm, "thread-exec"))
     first, second = sink.of(child.pid, "exec")
     assert second.argv == ["storm", "exit", "7", "thread-exec"]
@@ -116,8 +121,8 @@ def test_a_program_started_by_a_thread_keeps_the_process(storm: Path) -> None:
     assert sink.only(child.pid, "exit").argv == second.argv
 
 
-def test_two_execs_in_one_process_are_two_rows_and_one_exit(storm: Path) -> None:
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+def test_two_execs_in_one_process_are_two_rows_and_one_exit(watch: Watcher, storm: Path) -> None:
+    with cgroup() as path, watch(path) as sink:
         (child,) = truth(run_in(path, storm, "re-exec"))
     assert [(event.action, event.argv) for event in sink.of(child.pid)] == [
         ("exec", ["storm", "again", "x"]),
@@ -127,8 +132,8 @@ def test_two_execs_in_one_process_are_two_rows_and_one_exit(storm: Path) -> None
     assert len({(event.exec_id, event.start_ts) for event in sink.of(child.pid)}) == 1
 
 
-def test_a_child_that_never_execs_is_an_exit_without_arguments(storm: Path) -> None:
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+def test_a_child_that_never_execs_is_an_exit_without_arguments(watch: Watcher, storm: Path) -> None:
+    with cgroup() as path, watch(path) as sink:
         (child,) = truth(run_in(path, storm, "fork-only", cwd=Path("/usr/lib")))
     (event,) = sink.of(child.pid)
     parent = sink.events[0]
@@ -138,8 +143,8 @@ def test_a_child_that_never_execs_is_an_exit_without_arguments(storm: Path) -> N
     assert not event.degraded
 
 
-def test_an_orphan_is_still_its_parents_child(storm: Path) -> None:
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+def test_an_orphan_is_still_its_parents_child(watch: Watcher, storm: Path) -> None:
+    with cgroup() as path, watch(path) as sink:
         orphan, middle = truth(run_in(path, storm, "double-fork"))
         deadline = time.monotonic() + 10
         while not sink.of(orphan.pid, "exit") and time.monotonic() < deadline:
@@ -151,11 +156,11 @@ def test_an_orphan_is_still_its_parents_child(storm: Path) -> None:
     assert event.parent_exec_id == sink.only(middle.pid, "exit").exec_id
 
 
-def test_a_script_names_its_interpreter_and_itself(tmp_path: Path) -> None:
+def test_a_script_names_its_interpreter_and_itself(watch: Watcher, tmp_path: Path) -> None:
     script = tmp_path / "greet.sh"
     script.write_text("#!/bin/sh -e\nexit 12\n")
     script.chmod(0o755)
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+    with cgroup() as path, watch(path) as sink:
         assert run_in(path, script, "you", cwd=tmp_path).returncode == 12
     started, ended = sink.events
     assert started.comm == "greet.sh"
@@ -164,9 +169,9 @@ def test_a_script_names_its_interpreter_and_itself(tmp_path: Path) -> None:
     assert ended.exit_code == 12
 
 
-def test_ten_thousand_processes_at_full_speed_are_all_there(storm: Path) -> None:
+def test_ten_thousand_processes_at_full_speed_are_all_there(watch: Watcher, storm: Path) -> None:
     count = 10_000
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+    with cgroup() as path, watch(path) as sink:
         result = run_in(path, storm, "flood", str(count), "2", "flood-mark")
         assert result.returncode == 0, result.stderr
     assert sink.losses == []
@@ -198,9 +203,9 @@ def test_processes_that_were_there_before_say_what_they_are_when_they_exit(tmp_p
     assert event.parent_exec_id == ProcessNames(NODE).of_living(os.getpid())
 
 
-def test_arguments_are_cut_at_4_kib_and_say_so() -> None:
+def test_arguments_are_cut_at_4_kib_and_say_so(watch: Watcher) -> None:
     fits = "x" * (4096 - len("/bin/true") - 2)
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+    with cgroup() as path, watch(path) as sink:
         run_in(path, "/bin/true", fits)
         run_in(path, "/bin/true", fits + "y")
         run_in(path, "/bin/true", *["z" * 1000] * 100)
@@ -213,10 +218,10 @@ def test_arguments_are_cut_at_4_kib_and_say_so() -> None:
     assert sum(len(argument) + 1 for argument in many.argv) == 4097
 
 
-def test_names_that_are_not_utf_8_are_escaped_without_loss(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_escaped_without_loss(watch: Watcher, tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/caf\xe9\\x41"
     Path(os.fsdecode(folder)).mkdir()
-    with observing() as sink:
+    with watch() as sink:
         child = subprocess.Popen([b"/bin/true", b"\xff\xfe", b"tab\there"], cwd=folder)
         child.wait()
     event = sink.only(child.pid, "exec")
@@ -224,7 +229,7 @@ def test_names_that_are_not_utf_8_are_escaped_without_loss(tmp_path: Path) -> No
     assert event.cwd == str(tmp_path) + "/caf\\xe9\\x5cx41"
 
 
-def test_the_working_directory_is_right_across_mounts(tmp_path: Path) -> None:
+def test_the_working_directory_is_right_across_mounts(watch: Watcher, tmp_path: Path) -> None:
     """A tmpfs inside a tmpfs, a bind mount of a folder in it, and a change of root."""
     tmp_path.chmod(0o755)
     script = f"""
@@ -242,7 +247,7 @@ def test_the_working_directory_is_right_across_mounts(tmp_path: Path) -> None:
         ln -s usr/lib64 {tmp_path}/root/lib64
         cd {tmp_path}/root/home/me && chroot {tmp_path}/root /usr/bin/env -C /home/me true inside
     """
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+    with cgroup() as path, watch(path) as sink:
         result = run_in(path, "unshare", "--mount", "/bin/sh", "-c", script)
         assert result.returncode == 0, result.stderr
     found = {event.argv[-1]: event.cwd for event in sink.events if event.action == "exec"}
@@ -258,12 +263,14 @@ def test_the_working_directory_is_right_across_mounts(tmp_path: Path) -> None:
     ]
 
 
-def test_deep_folders_are_followed_and_deeper_ones_are_cut_visibly(tmp_path: Path) -> None:
+def test_deep_folders_are_followed_and_deeper_ones_are_cut_visibly(
+    watch: Watcher, tmp_path: Path
+) -> None:
     deep = tmp_path.joinpath(*["d" * 100] * 30)
     deeper = tmp_path.joinpath(*[f"{level}" for level in range(70)])
     for folder in (deep, deeper):
         folder.mkdir(parents=True)
-    with observing() as sink:
+    with watch() as sink:
         fits = subprocess.Popen(["/bin/true"], cwd=deep)
         fits.wait()
         cut = subprocess.Popen(["/bin/true"], cwd=deeper)
@@ -275,8 +282,8 @@ def test_deep_folders_are_followed_and_deeper_ones_are_cut_visibly(tmp_path: Pat
     assert event.degraded
 
 
-def test_the_host_name_is_that_of_the_uts_namespace() -> None:
-    with cgroup() as path, observing(cgroup_prefixes=[path]) as sink:
+def test_the_host_name_is_that_of_the_uts_namespace(watch: Watcher) -> None:
+    with cgroup() as path, watch(path) as sink:
         result = run_in(
             path, "unshare", "--uts", "/bin/sh", "-c", "hostname jcode-a-1-2; /bin/true"
         )
@@ -285,8 +292,8 @@ def test_the_host_name_is_that_of_the_uts_namespace() -> None:
     assert program.hostname == "jcode-a-1-2"
 
 
-def test_the_user_is_the_one_who_ran_the_program() -> None:
-    with observing() as sink:
+def test_the_user_is_the_one_who_ran_the_program(watch: Watcher) -> None:
+    with watch() as sink:
         child = subprocess.Popen(["/bin/sh", "-c", "exit 0"], user=65534, cwd="/")
         child.wait()
     assert {event.uid for event in sink.of(child.pid)} == {65534}
