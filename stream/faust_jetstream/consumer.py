@@ -10,12 +10,11 @@ from faust.transport.consumer import Consumer as FaustConsumer
 from faust.types import TP, ConsumerMessage
 
 from .coordinator import Coordinator
-from .delivery import SLICE, deliver_raw
+from .delivery import Delivery
 from .membership import View
-from .reader import Reader
 from .tasks import wait_event
 from .topics import Topic
-from .tracker import IGNORE, IgnoreIndex, OffsetTracker, TrackerIndex
+from .tracker import IGNORE, IgnoreIndex, TrackerIndex
 
 if TYPE_CHECKING:
     from .jetstream import JetStream
@@ -42,18 +41,15 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         self.settings = self.context.settings
         self.rebalanced = False
         self._assigned: set[TP] = set()
-        self._readers: dict[TP, Reader] = {}
-        self._trackers: dict[TP, OffsetTracker] = {}
         self._local_positions: dict[TP, int] = {}
-        self._prefix: dict[TP, tuple[Topic, int]] = {}
-        self._wake = asyncio.Event()
         self._acked_index = TrackerIndex()
+        self.delivery = Delivery(self.context, self._acked_index, lambda: self._open)
         self._acked = IgnoreIndex(IGNORE)
         self._committed_offset = IgnoreIndex(None)
         self.commit_interval = self.settings.commit_interval
         self._end_offset_monitor_interval = 2 * self.commit_interval
         self.coordinator = Coordinator(self, loop=self.loop, beacon=self.beacon)
-        engine.wake_drain = self._wake.set
+        engine.wake_drain = self.delivery.wake.set
         engine.roll_back = self.coordinator.roll_back
         engine.generation_now = lambda: self.app.consumer_generation_id
 
@@ -71,7 +67,7 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Commit what is done, hand the partitions over, disconnect."""
         await self.wait_empty()
-        await self._close_readers(list(self._readers))
+        await self.delivery.close()
         await self.engine.stop()
         if not self.app.client_only:
             await self.coordinator.leave()
@@ -141,8 +137,7 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
     async def assigned(self, partitions: set[int], view: View) -> None:
         """Give faust its new assignment: these partitions of all topics."""
         self.rebalanced = True
-        await self._close_readers(list(self._readers))
-        self._reset_trackers()
+        self._local_positions.update(await self.delivery.close())
         known = self.context.topics.known
         topics = [known[name] for name in sorted(self.context.subscribed)]
         self._assigned = {
@@ -162,19 +157,6 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         for name in self.app.tables.changelog_topics:
             shared[name] = self.engine.partitions_needed
         return shared
-
-    def _reset_trackers(self) -> None:
-        for tp, tracker in self._trackers.items():
-            tracker.active = False
-            if self._is_local(tp):
-                self._local_positions[tp] = tracker.safe
-        self._trackers.clear()
-        self._acked_index.clear()
-        for part in self.engine.held.values():
-            part.trackers.clear()
-
-    def _is_local(self, tp: TP) -> bool:
-        return self.context.topics.known[tp.topic].local
 
     async def wait_empty(self) -> None:
         """Wait for events in process, then commit; both bounded by ``revoke_timeout``.
@@ -204,9 +186,9 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         positions = {}
         for tp in sorted(self._assigned):
             position = await self._committed_position(tp)
-            await self._position(tp, position)
+            await self.delivery.open(tp, position)
             positions[tp] = position
-        self._wake.set()
+        self.delivery.wake.set()
         return positions
 
     async def perform_seek(self) -> None:
@@ -214,7 +196,7 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         await self.seek_to_committed()
 
     async def _committed_position(self, tp: TP) -> int:
-        if self._is_local(tp):
+        if self.context.topics.known[tp.topic].local:
             return self._local_positions.get(tp, 1)
         part = self.engine.held.get(tp.partition)
         stored = part.offsets.get(tp.topic) if part is not None else None
@@ -230,49 +212,22 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         last: int = answer["state"]["last_seq"]
         return last + 1
 
-    async def _position(self, tp: TP, offset: int) -> None:
-        await self._close_readers([tp])
-        topic = self.context.topics.known[tp.topic]
-        part = self.engine.held.get(tp.partition)
-        if topic.local:
-            tracker = OffsetTracker(offset, lambda tracker: self._wake.set())
-        elif part is not None:
-            tracker = OffsetTracker(offset, part.on_progress)
-            part.trackers[tp] = tracker
-        else:
-            return
-        self._trackers[tp] = self._acked_index[tp] = tracker
-        self._prefix[tp] = topic, len(topic.root(tp.partition))
-        reader = Reader(
-            self.context.connection,
-            topic.stream,
-            [topic.filter_for(tp.partition)],
-            offset,
-            self._wake.set,
-        )
-        self._readers[tp] = reader
-        reader.start()
-
-    async def _close_readers(self, tps: Iterable[TP]) -> None:
-        readers = [self._readers.pop(tp) for tp in tps if tp in self._readers]
-        await asyncio.gather(*(reader.close() for reader in readers))
-
     async def _seek(self, partition: TP, offset: int) -> None:
-        await self._position(partition, offset)
+        await self.delivery.open(partition, offset)
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Position topic partitions at given offsets."""
         for tp, offset in partitions.items():
-            await self._position(tp, offset)
+            await self.delivery.open(tp, offset)
 
     async def position(self, tp: TP) -> int | None:
         """Return the offset delivered next."""
-        tracker = self._trackers.get(tp)
+        tracker = self.delivery.trackers.get(tp)
         return tracker.position if tracker is not None else None
 
     def highwater(self, tp: TP) -> int:
         """Return an offset not below that of the last message, as far as it is known."""
-        reader = self._readers.get(tp)
+        reader = self.delivery.readers.get(tp)
         return reader.position + (reader.pending or 0) if reader is not None else 0
 
     async def highwaters(self, *tps: TP) -> dict[TP, int]:
@@ -282,24 +237,6 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
     async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
         """Return the first offset of topic partitions: 1, since holes are normal."""
         return dict.fromkeys(tps, 1)
-
-    def lag(self, partition: int) -> int:
-        """Return how many messages of a partition are stored and not processed."""
-        return sum(
-            (reader.pending or 0) + len(reader.buffer) + len(self._trackers[tp].queue)
-            for tp, reader in self._readers.items()
-            if tp.partition == partition and not self._is_local(tp)
-        )
-
-    def caught_up(self, partition: int) -> bool:
-        """Whether a partition's readers are open and its lag is 0."""
-        readers = [
-            reader
-            for tp, reader in self._readers.items()
-            if tp.partition == partition and not self._is_local(tp)
-        ]
-        known = bool(readers) and all(reader.pending is not None for reader in readers)
-        return known and self.lag(partition) == 0
 
     # -- committing ---------------------------------------------------------------------------
 
@@ -322,36 +259,22 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         raise NotImplementedError("messages are delivered by _drain_messages")
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        topic, prefix = self._prefix[tp]
-        key, value, timestamp, headers = topic.key_and_value(record, prefix)
-        return ConsumerMessage(
-            tp.topic,
-            tp.partition,
-            record[0],
-            timestamp,
-            1,
-            headers,
-            key,
-            value,
-            None,
-            tp=tp,
-            generation_id=self.app.consumer_generation_id,
-        )
+        return self.delivery.message(tp, record)
 
     def on_buffer_drop(self, tp: TP) -> None:
         """An agent's queue has room again."""
         super().on_buffer_drop(tp)
-        self._wake.set()
+        self.delivery.wake.set()
 
     def resume_flow(self) -> None:
         """Deliver again."""
         super().resume_flow()
-        self._wake.set()
+        self.delivery.wake.set()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Deliver these topic partitions again."""
         super().resume_partitions(tps)
-        self._wake.set()
+        self.delivery.wake.set()
 
     @property
     def _open(self) -> bool:
@@ -364,59 +287,21 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
         """
         return self.flow_active and not self.app.rebalancing
 
-    def wake(self) -> None:
-        """Look again whether there is something to deliver."""
-        self._wake.set()
-
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self.should_stop or fetcher.should_stop):
-                self._wake.clear()
-                if not self._open or not await self._deliver_round():
-                    await wait_event(self._wake, 0.1)
+                self.delivery.wake.clear()
+                if not self._open or not await self.delivery.round(self._readable()):
+                    await wait_event(self.delivery.wake, 0.1)
         except asyncio.CancelledError:
             if not self.app.should_stop:
                 raise
 
-    async def _deliver_round(self) -> bool:
-        """Deliver a slice of every topic partition that may go on; False if none did."""
-        delivered = False
-        tps = self._assigned if self.app.client_only else self._get_active_partitions()
-        for tp in list(tps):
-            reader, tracker = self._readers.get(tp), self._trackers.get(tp)
-            if reader is None or tracker is None:
-                continue
-            if reader.error is not None:
-                raise reader.error
-            part = self.engine.held.get(tp.partition)
-            in_hand = len(tracker.queue)
-            if (
-                not reader.buffer
-                or in_hand > self.settings.delivery_low_water
-                or (part is not None and part.held)
-            ):
-                continue
-            delivered = True
-            most = min(self.settings.delivery_window - in_hand, SLICE)
-            if not deliver_raw(self.app, self._prefix[tp], tp, reader, tracker, most):
-                await self._deliver(tp, reader, tracker, most)
-            await asyncio.sleep(0)
-        return delivered
-
-    async def _deliver(self, tp: TP, reader: Reader, tracker: OffsetTracker, most: int) -> None:
-        callback = self.app.topics._tp_to_callback.get(tp)
-        records = reader.take(most)
-        for index, record in enumerate(records):
-            # After each await the world may have changed.
-            if not self._open or not tracker.active:
-                reader.put_back(records[index:])
-                return
-            message = self._to_message(tp, record)
-            tracker.deliver(record[0])
-            if callback is None:
-                tracker.add(record[0])
-            else:
-                await callback(message)
+    def _readable(self) -> set[TP]:
+        if self.app.client_only:
+            return self._assigned
+        active: set[TP] = self._get_active_partitions()
+        return active
 
     def close(self) -> None:
         """Nothing to do: :meth:`on_stop` closes."""

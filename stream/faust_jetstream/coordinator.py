@@ -39,6 +39,7 @@ class Coordinator(Service):  # type: ignore[misc]
         self.wanted: set[int] = set()
         self._changed = asyncio.Event()
         self._topics: set[str] | None = None
+        self._prepared: set[str] | None = None
         self._topics_changed = False
         self._rolled_back: set[int] = set()
         self.membership = Membership(
@@ -79,6 +80,7 @@ class Coordinator(Service):  # type: ignore[misc]
             self.membership.alive()
             if self._topics is not None and not started:
                 await self.context.prepare(self._topics)
+                self._prepared = self._topics
                 self.membership.start(self.context.engine.partitions_needed)
                 started = True
             if started:
@@ -87,18 +89,21 @@ class Coordinator(Service):  # type: ignore[misc]
 
     async def _step(self) -> None:
         self._changed.clear()
-        if self._topics_changed and self._topics is not None:
+        if self._topics is not None and self._topics != self._prepared:
             await self.context.prepare(self._topics)
+            self._prepared = self._topics
         view = self.membership.view
+        if not self.consumer.rebalanced and self.membership.member not in view.assignment:
+            return
         wanted = set(view.assignment.get(self.membership.member, ()))
         self.wanted = wanted
         free = {p for p in wanted - self.held if self._is_free(p, view)}
         target = (self.held & wanted) | free
         lost = self._rolled_back & self.held
-        first = not self.consumer.rebalanced and view.generation > 0
-        if target == self.held and not lost and not self._topics_changed and not first:
+        first = not self.consumer.rebalanced
+        if first and wanted and not target:
             return
-        if not view.generation:
+        if target == self.held and not lost and not self._topics_changed and not first:
             return
         self._topics_changed = False
         try:
@@ -162,4 +167,4 @@ class Coordinator(Service):  # type: ignore[misc]
         while self.app.rebalancing and not self.should_stop and time.monotonic() < deadline:
             self.membership.alive()
             await asyncio.sleep(0.01)
-        self.consumer.wake()
+        self.consumer.delivery.wake.set()

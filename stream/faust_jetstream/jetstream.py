@@ -148,12 +148,12 @@ class JetStream:
     def lag(self, partition: int) -> int:
         """Return how many messages of the partition are stored and not processed yet."""
         self._held(partition)
-        return self.consumer.lag(partition) if self.consumer is not None else 0
+        return self.consumer.delivery.lag(partition) if self.consumer is not None else 0
 
     def caught_up(self, partition: int) -> bool:
         """Whether all messages of the partition that are stored have been processed."""
         self._held(partition)
-        return self.consumer is not None and self.consumer.caught_up(partition)
+        return self.consumer is not None and self.consumer.delivery.caught_up(partition)
 
     def health(self) -> dict[str, Any]:
         """Return the state of the transport for a health endpoint.

@@ -109,7 +109,7 @@ async def test_a_reader_that_lost_a_delivery_reads_it_again(server: Server) -> N
         receive, dropped = reader._on_message, []
 
         async def lossy(message: Any) -> None:
-            if b"250" == message.data and not dropped:
+            if message.data == b"250" and not dropped:
                 dropped.append(message)
                 return
             await receive(message)

@@ -30,7 +30,7 @@ from tests.support.polling import eventually
 
 def build(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Any]:
     """An app with a slow agent, whose seeks leave time for a delivery before they return."""
-    app = make_app("guard", url, folder, partitions=1, commit_interval=1000, delivery_window=50)
+    app = make_app("guard", url, folder, partitions=1, commit_interval=1000)
     topic = app.topic("t", value_type=int, partitions=1)
     table = app.Table("sums", default=int)
 
@@ -68,6 +68,8 @@ async def test_events_delivered_between_the_seek_and_the_clearing_block_the_guar
     async with running(app):
         await rebalance_under_load(app, topic)
         partition = app.jetstream.engine.held[0]
+        for number in range(20):
+            await topic.send(value=number)
         await eventually(lambda: not partition.consistent)
         committed = [await app.jetstream.engine.commit(0, timeout=0.02) for _ in range(40)]
         assert not any(committed), "the guard opened, so this is not the cause"
