@@ -188,7 +188,10 @@ class Pipeline:
         closed: list[Batch] = []
         taken = self.queue.take()
         now = self._loop.time()
+        gathered: dict[str, list[Event]] = {}
         for kind, events in taken.events:
+            gathered.setdefault(kind, []).extend(events)
+        for kind, events in gathered.items():
             if kind not in KINDS:
                 self._lose_unseen(Loss(kind, "unknown_kind", "observer", len(events)))
                 continue
@@ -208,7 +211,10 @@ class Pipeline:
         return closed
 
     def _account(self, kind: str) -> Account:
-        return self.accounts.setdefault(kind, Account())
+        found = self.accounts.get(kind)
+        if found is None:
+            found = self.accounts[kind] = Account()
+        return found
 
     def _new_batcher(self, kind: str) -> Batcher:
         batcher = Batcher(kind, self._settings.node, self.boot, self._producer)

@@ -132,8 +132,12 @@ def main() -> int:
     observer = CountingObserver(
         arguments.per_second, arguments.limit, arguments.path_bytes, arguments.bridged
     )
-    marker = Path(arguments.folder) / "done"
-    threading.Thread(target=lambda: observer.done.wait() and marker.touch(), daemon=True).start()
+
+    def mark() -> None:
+        observer.done.wait()
+        (Path(arguments.folder) / "done").touch()
+
+    threading.Thread(target=mark, daemon=True).start()
     code = run_producer([observer], settings)
     (Path(arguments.folder) / "emitted").write_text(str(observer.emitted))
     return code
