@@ -95,7 +95,7 @@ _TABLE_SETTINGS = words(
     max_bytes_to_merge_at_max_space_in_pool max_compress_block_size merge_with_ttl_timeout
     min_age_to_force_merge_seconds min_bytes_for_wide_part min_compress_block_size
     min_rows_for_wide_part non_replicated_deduplication_window parts_to_delay_insert
-    parts_to_throw_insert ttl_only_drop_parts"""
+    old_parts_lifetime parts_to_throw_insert ttl_only_drop_parts"""
 )
 # What a flag of CREATE or DROP says when it is set; none of these is served.
 _REFUSED_FLAGS = {
