@@ -121,6 +121,8 @@ def _decode_whole(identity: BatchIdentity, offset: int, payload: bytes, node: st
     if lines.pop() or len(lines) != identity.count or len(lines) > MAXIMUM_LINES:
         return None
     try:
+        if not payload.isascii():
+            payload.decode("utf-8")  # the decoder does not look into fields that it skips
         events = _DECODERS[identity.kind].decode_lines(payload)
         seconds = _seconds(events)
         if identity.kind == "progress":
@@ -178,6 +180,7 @@ def _decode_each(identity: BatchIdentity, offset: int, lines: list[bytes], node:
 
 def _checked(line: bytes, identity: BatchIdentity, seq: int, node: str) -> Line:
     try:
+        line.decode("utf-8")
         event: Line = _DECODERS[identity.kind].decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ContractError(f"not an event of kind {identity.kind}: {error}") from None

@@ -107,7 +107,7 @@ class Lanes:
         """Put back what lies in the state under a key; keys must come in their order."""
         held = _decoder.decode(stored)
         identity = BatchIdentity(
-            held.kind, held.version, escape_token(self._node), held.boot, held.first_seq, held.count
+            held.kind, held.version, self._node, held.boot, held.first_seq, held.count
         )
         (batch,) = decode_message(identity, held.offset, held.payload, self._node).batches
         batch.first_line = held.first_line

@@ -102,9 +102,10 @@ def gap_message(gap: Gap, ts: str, boot: str, seq: int, prefix: str) -> Message:
         last_seq=missing.last_seq,
         detail="the producer's progress counts them, and they did not come within a minute",
     )
-    token = loss_subject(STAGE, gap.node)
     identity = BatchIdentity(LOSS.name, LOSS.version, gap.node, boot, seq, 1)
-    return Message(prefix + token, _encode(event) + b"\n", identity.headers())
+    return Message(
+        prefix + loss_subject(STAGE, gap.node), _encode(event) + b"\n", identity.headers()
+    )
 
 
 def dead_lines(

@@ -12,7 +12,7 @@ from stream.contract.buckets import bucket_version
 from stream.contract.errors import ContractError
 from stream.contract.kinds.loss import DEFINITION as LOSS
 from stream.contract.state import StateStore
-from stream.contract.subjects import RAW, buckets_subject, unescape_token
+from stream.contract.subjects import RAW, buckets_subject
 from stream.contract.timestamps import MICROSECONDS, parse_timestamp
 from stream.enrichment.decoding import Batch, Refused, decode_message
 from stream.enrichment.enricher import EnrichedBatch, Enricher, Ready
@@ -98,7 +98,7 @@ class Processor:
             identity = read_identity(f"{RAW}.{key}", headers)
             if len(identity.boot) > MAXIMUM_BOOT:
                 raise ContractError(f"a boot of {len(identity.boot)} characters")
-            node = unescape_token(identity.node)
+            node = identity.node
             decoded = decode_message(identity, offset, payload, node)
         except ContractError as error:
             return [self._refuse(key, headers, payload, offset, "bad_batch", str(error))]

@@ -120,9 +120,11 @@ def message(kind: str, events: list[Event]) -> RawMessage:
     """One message."""
     first = events[0]
     identity = BatchIdentity(
-        kind, KINDS[kind].version, escape_token(first.node), first.boot, first.seq, len(events)
+        kind, KINDS[kind].version, first.node, first.boot, first.seq, len(events)
     )
-    return RawMessage(f"{kind}.{identity.node}", identity.headers(), encode_lines(events))
+    return RawMessage(
+        f"{kind}.{escape_token(first.node)}", identity.headers(), encode_lines(events)
+    )
 
 
 class MemoryStore(dict[str, Any]):
