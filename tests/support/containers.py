@@ -204,6 +204,10 @@ class Pod:
             remove_at_once=remove_at_once,
         )
 
+    def remove(self) -> None:
+        """Remove its cgroup, as a kubelet does when its containers are gone."""
+        self._runtime._remove_cgroup(f"{self.cgroup}/gone")
+
 
 class Containers:
     """Starts containers below ``folder`` and removes them all at the end of its ``with`` block."""

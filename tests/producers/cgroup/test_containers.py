@@ -202,6 +202,9 @@ def test_an_oom_kill_is_counted_for_its_container_its_pod_and_the_node(
         python("import time\nprint('up', flush=True)\ntime.sleep(0.3)\nbytearray(256 << 20)"),
         memory_limit_bytes=32 << 20,
     )
+    eventually_sync(
+        lambda: any(each.oom_kills == 1 for each in events_of(sink, greedy.cgroup)), what="the kill"
+    )
     assert greedy.wait() == 128 + signal.SIGKILL
     eventually_sync(lambda: ended(sink, greedy.cgroup), what="its end")
     assert events_of(sink, greedy.cgroup)[-1].oom_kills == 1
@@ -342,13 +345,11 @@ def test_the_traffic_of_a_pod_whose_processes_all_ended_is_not_lost(
         lambda: not events_of(sink, container.cgroup)[-1].host_network, what="the container seen"
     )
     (container.root / "workspace/go").touch()
+    eventually_sync(
+        lambda: (events_of(sink, pod.cgroup)[-1].net_tx_bytes or 0) > 300_000,
+        what="what was sent until the last process ended",
+    )
     assert container.wait() == 0, container.output()
-    eventually_sync(lambda: ended(sink, container.cgroup), what="its end")
-
-    sent = events_of(sink, pod.cgroup)[-1].net_tx_bytes
-
-    assert sent is not None
-    assert sent > 300_000
 
 
 def test_node_traffic_is_the_hosts_physical_interfaces(sink: Sink, observe: Observe) -> None:
@@ -378,6 +379,7 @@ def test_a_container_that_comes_and_goes_between_two_ticks_leaves_its_figures(
     pod.run(["sleep", "infinity"])
     report = "import time, os\nprint('used', time.process_time(), flush=True)"
     short = pod.run(python(SPIN.format(seconds=0.3) + report))
+    eventually_sync(lambda: len(events_of(sink, short.cgroup)) > 1, what="the end of its process")
     assert short.wait() == 0
     eventually_sync(lambda: ended(sink, short.cgroup), what="its end")
 
@@ -390,7 +392,7 @@ def test_a_container_that_comes_and_goes_between_two_ticks_leaves_its_figures(
     used = events[-1].cpu_usage_us
     assert used is not None
     assert sink.losses == []
-    assert own * 0.99 <= used <= own * 1.01 + 150_000, "runc's own start comes on top"
+    assert own * 0.99 <= used <= kernels_cpu_us(pod.cgroup), "runc's own start comes on top"
     assert events[-2].memory_bytes is not None, "no tick told its memory, so its end does"
     for event in events_of(sink, pod.cgroup):
         assert event.memory_bytes is None, "gauges of pods belong to ticks, where they add up"
@@ -402,7 +404,7 @@ def test_a_container_that_comes_and_goes_between_two_ticks_leaves_its_figures(
 def test_every_short_container_ends_with_its_figures_or_a_counted_loss(
     containers: Containers, sink: Sink, observe: Observe
 ) -> None:
-    observe(interval_seconds=between_minutes(), newborn_seconds=0)
+    observer = observe(interval_seconds=between_minutes(), newborn_seconds=0)
     pod = containers.pod()
     pause = pod.run(["sleep", "infinity"])
     used = {}
@@ -421,7 +423,7 @@ def test_every_short_container_ends_with_its_figures_or_a_counted_loss(
         assert sum(each.last for each in events) == 1
         if path not in missed:
             assert (events[-1].cpu_usage_us or 0) >= microseconds * 0.99
-    assert len(missed) <= 10, "runc removes within a millisecond; a kubelet's runtime takes longer"
+    assert observer.metrics()["cgroup_unsampled_ends_total"] == len(missed) == len(sink.losses)
 
 
 def test_a_cgroup_made_again_at_the_same_path_is_another_one(
@@ -677,6 +679,6 @@ def test_no_capability_is_needed(containers: Containers) -> None:
     events = [msgspec.json.decode(each, type=CgroupEvent) for each in lines if each.startswith("{")]
     told = [each for each in events if each.cgroup == pod.cgroup and each.memory_bytes is not None]
     assert all((each.net_rx_bytes or 0) > 0 for each in told)
-    assert all((each.net_rx_bytes or 0) > 0 for each in events if each.scope == "node")
+    assert all(each.net_rx_bytes is not None for each in events if each.scope == "node")
     assert [each for each in lines if each.startswith("lost")] == []
     assert [each for each in lines if each.startswith("degraded") and "block I/O" not in each] == []

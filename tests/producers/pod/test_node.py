@@ -332,8 +332,7 @@ def test_real_containers_pause_processes_and_the_hosts_network_are_recognised(
     assert latest(sink, plain.uid) is not None
     app.close()
     pause.close()
-    for each in Path("/sys/fs/cgroup").glob(f"*{plain.cgroup}"):
-        each.rmdir()
+    plain.remove()
     until(sink, plain.uid, lambda event: event.action == "deleted", "its end")
 
 
