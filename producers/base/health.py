@@ -16,11 +16,20 @@ CONNECTIONS: Final = 16
 
 
 class HealthServer:
-    """Answers probes and scrapes. ``ready`` gives the reasons against being ready."""
+    """Answers probes and scrapes.
 
-    def __init__(self, ready: Callable[[], list[str]], metrics: Callable[[], str]) -> None:
+    ``ready`` gives the reasons against being ready, ``degraded`` what does not work fully.
+    """
+
+    def __init__(
+        self,
+        ready: Callable[[], list[str]],
+        metrics: Callable[[], str],
+        degraded: Callable[[], list[str]] = list,
+    ) -> None:
         self._ready = ready
         self._metrics = metrics
+        self._degraded = degraded
         self._server: asyncio.Server | None = None
         self._connections = 0
 
@@ -69,7 +78,10 @@ class HealthServer:
             answer = _response(
                 HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK,
                 "application/json",
-                json.dumps({"ready": not reasons, "reasons": reasons}) + "\n",
+                json.dumps(
+                    {"ready": not reasons, "reasons": reasons, "degraded": self._degraded()}
+                )
+                + "\n",
             )
         elif path == b"/metrics":
             answer = _response(HTTPStatus.OK, CONTENT_TYPE, self._metrics())

@@ -90,6 +90,7 @@ class Producer:
             lambda: producer_metrics(
                 pipeline, connection, self._started, not self.reasons(connection, pipeline)
             ),
+            self.degraded,
         )
         try:
             await health.start(settings.producer.health_host, settings.producer.health_port)

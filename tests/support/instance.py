@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,18 @@ class RunningInstance:
         return self.process.wait(90)
 
 
-def start_instance(data: Path, watched: Path, *options: str) -> RunningInstance:
-    """Start an instance on free ports and wait until it says that everything is ready."""
+def start_instance(
+    data: Path, watched: Path, *options: str, before: Sequence[str] = ()
+) -> RunningInstance:
+    """Start an instance and wait until it says that everything is ready.
+
+    ``before`` goes in front of its command line.
+    """
     watched.mkdir(parents=True, exist_ok=True)
     errors = (data.parent / "up.stderr").open("a")
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "tenwatch", "up", "--no-screen",
+            *before, sys.executable, "-m", "tenwatch", "up", "--no-screen",
             "--data", str(data), "--watch", str(watched), *options,
         ],
         stdout=subprocess.PIPE,

@@ -12,6 +12,8 @@ from typing import Any
 import nats
 import pytest
 
+from tenwatch.embedded.child import confinement
+from tenwatch.embedded.user import choose_user
 from tests.support.instance import RunningInstance, start_instance
 from tests.support.polling import eventually_sync
 
@@ -220,3 +222,30 @@ def test_a_stop_drains_everything_and_a_second_start_goes_on(instance: RunningIn
         sums_agree(again)
     finally:
         assert again.stop() == 0
+
+
+def test_without_root_it_runs_and_says_what_is_degraded(instance_folder: Path) -> None:
+    nobody = choose_user("nobody")
+    watched = instance_folder / "watched"
+    watched.mkdir()
+    os.chown(watched, nobody.user_id, nobody.group_id)
+    os.chown(instance_folder, nobody.user_id, nobody.group_id)
+    running = start_instance(
+        instance_folder / "data", watched, before=[*confinement(nobody, []), "--"]
+    )
+    try:
+        told = " ".join(running.facts["degraded"])
+        for expected in ("CAP_BPF", "CAP_SYS_ADMIN", "run it as root"):
+            assert expected in told, told
+        (watched / "written").write_text("12345")
+        eventually_sync(
+            lambda: running.sql("SELECT 1 FROM tenwatch.files WHERE path LIKE '%/written'"),
+            deadline=30,
+            what="the file is in SQL",
+            interval=POLL_SECONDS,
+        )
+    except BaseException:
+        print(running.logs())
+        raise
+    finally:
+        assert running.stop() == 0

@@ -44,7 +44,6 @@ class KindState:
     dropped: int = 0
     spooled_bytes: int = 0
     oldest_age_ms: int = 0
-    degraded: list[str] = field(default_factory=list)
     history: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=16))
 
     def rate(self) -> float:
@@ -111,7 +110,6 @@ class LiveFeed:
             kind.dropped = int(event.get("dropped", 0))
             kind.spooled_bytes = int(event.get("spooled_bytes", 0))
             kind.oldest_age_ms = int(event.get("oldest_age_ms", 0))
-            kind.degraded = list(event.get("degraded", []))
             kind.history.append((time.monotonic(), kind.emitted))
 
     async def _on_buckets(self, message: Msg) -> None:

@@ -1,6 +1,7 @@
 """Asks a role's health endpoint on this machine."""
 
 import asyncio
+import json
 import socket
 
 
@@ -64,6 +65,16 @@ async def why_not_ready(port: int, path: str = "/ready") -> str | None:
     except OSError as error:
         return str(error)
     return None if status == 200 else body.strip() or f"{path} answered {status}"
+
+
+async def degradations(port: int) -> list[str]:
+    """What the role behind ``port`` says does not work fully; none when it is away."""
+    try:
+        _, body = await get(port, "/ready")
+        found = json.loads(body).get("degraded", [])
+    except (OSError, ValueError, AttributeError):
+        return []
+    return [str(each) for each in found]
 
 
 async def metrics(port: int) -> dict[str, float]:

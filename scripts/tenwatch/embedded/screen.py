@@ -117,8 +117,7 @@ def _foot(state: LiveState, instance: Instance) -> Group:
     ]
     if state.store_error:
         lines.append(Text(f"Store: {state.store_error}", style="red"))
-    degraded = [*instance.degraded, *(s for k in state.kinds.values() for s in k.degraded)]
-    lines += [Text(f"Degraded: {sentence}", style="yellow") for sentence in dict.fromkeys(degraded)]
+    lines += [Text(f"Degraded: {each}", style="yellow") for each in instance.degraded]
     lines.append(Text("Ctrl-C stops everything in order and loses nothing.", style="dim"))
     return Group(*lines)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tenwatch.embedded.child import Child, Part
 from tenwatch.embedded.data_folder import DataFolder
-from tenwatch.embedded.probe import metrics, why_not_ready
+from tenwatch.embedded.probe import degradations, metrics, why_not_ready
 from tenwatch.embedded.user import RoleUser
 from tenwatch.errors import StartError
 
@@ -49,6 +49,7 @@ class Supervisor:
     prepare_broker: Callable[[], Awaitable[None]]
     """Called once the broker answers: makes streams, say."""
     children: dict[str, Child] = field(default_factory=dict)
+    _told: dict[str, list[str]] = field(default_factory=dict)
 
     async def start(self) -> None:
         """Start everything; returns once all is ready. Raises :class:`StartError`.
@@ -62,6 +63,7 @@ class Supervisor:
             await self._launch(part)
         await self._until_ready([self.plan.sink, self.plan.worker], PART_START_SECONDS)
         await self._until_ready(self.plan.producers, PART_START_SECONDS, required=False)
+        await self.ask_degraded()
 
     async def stop(self) -> None:
         """Drain and stop everything in order; may be called after a failed start, too."""
@@ -77,12 +79,19 @@ class Supervisor:
         return {name: child.pid for name, child in self.children.items() if child.pid is not None}
 
     def degraded(self) -> list[str]:
-        """A sentence for each part that was given up."""
-        return [
+        """A sentence for each part that was given up, and for what the others can't do fully."""
+        found = [
             f"{child.part.name} does not run: {child.given_up}"
             for child in self.children.values()
             if child.given_up
         ]
+        found += [f"{name}: {each}" for name, told in self._told.items() for each in told]
+        return found
+
+    async def ask_degraded(self) -> None:
+        """Ask every producer what it can't do fully."""
+        for part in self.plan.producers:
+            self._told[part.name] = await degradations(part.health_port)
 
     def fatal(self) -> str | None:
         """Why the instance can't go on, if it can't."""

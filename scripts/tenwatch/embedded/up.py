@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from tenwatch.errors import StartError, UsageError
 from tenwatch.sql_client import SqlClient
 
 CHECK_SECONDS = 0.5
+ASK_SECONDS = 10.0
 
 
 def say(sentence: str) -> None:
@@ -121,6 +123,7 @@ async def _watch(
 ) -> None:
     """Keep the description of the instance current; stop when it can't go on."""
     written = ""
+    ask = time.monotonic() + ASK_SECONDS
     while True:
         text = instance().to_json() + "\n"
         if text != written:
@@ -129,6 +132,9 @@ async def _watch(
         if supervisor.fatal():
             stop.set()
         await asyncio.sleep(CHECK_SECONDS)
+        if time.monotonic() > ask:
+            await supervisor.ask_degraded()
+            ask = time.monotonic() + ASK_SECONDS
 
 
 async def _ensure_streams(url: str, logins: Logins, settings: StreamSettings) -> None:
