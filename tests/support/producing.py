@@ -1,5 +1,6 @@
 """A broker with our streams, a producer of known truth as a process, and what RAW then holds."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -120,6 +121,15 @@ async def make_broker(
     return Broker(server, connection, jetstream)
 
 
+def spooled_bytes(folder: Path) -> int:
+    """Bytes of all segments in a spool, which may vanish while we look."""
+    total = 0
+    for path in folder.glob("*.spool"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
 @dataclass
 class ProducerProcess:
     """The counting producer as a process."""
@@ -133,7 +143,7 @@ class ProducerProcess:
         return self.folder / "counting"
 
     def spooled_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.spool.glob("*.spool"))
+        return spooled_bytes(self.spool)
 
     def spools_over(self, size: int) -> bool:
         return self.spooled_bytes() > size
