@@ -1,5 +1,6 @@
 """What was delivered and is not yet stored, per table: gathered, grouped, retried, acknowledged."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ from sinks.ingest.settings import SinkSettings
 from sinks.ingest.tables.definition import SinkTable
 from stream.broker.subscription import Delivery, PullSubscription
 
+_log = logging.getLogger("tenwatch.sink")
 FIRST_BACKOFF: Final = 0.1
 """Pause after the first failure, seconds; it doubles with each."""
 
@@ -125,10 +127,16 @@ class Intake:
                 self._settings.backoff_maximum_seconds,
             )
             self._retry_at = self._clock() + pause
+            problem = str(group.error) if group.error else "not stored yet"
             if not self.problem:
                 self.failing_since = self._clock()
-            self.problem = str(group.error) if group.error else "not stored yet"
+                # Once: what keeps failing is in the health and counted, not logged each time.
+                _log.warning("%s: can't be stored, trying on: %s", self.table.name, problem[:500])
+            self.problem = problem
             return
+        if self.problem:
+            seconds = self._clock() - self.failing_since
+            _log.info("%s: stored again after %.1f s", self.table.name, seconds)
         self.problem = ""
         self.group = None
         self._last_insert = group.gathered

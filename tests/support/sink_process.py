@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
 from tests.support.nats_server import NatsServer
 from tests.support.polling import eventually_sync
 
@@ -93,6 +96,15 @@ class SinkProcess:
             self.kill()
         if self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
+
+
+async def acknowledged(client: Client, table: str, stream: str = "EVENTS") -> bool:
+    """Whether the consumer of a table has nothing left, neither unread nor unacknowledged."""
+    try:
+        info = await client.jetstream().consumer_info(stream, f"sink-{table}")
+    except NatsError:
+        return False
+    return not info.num_pending and not info.num_ack_pending
 
 
 def main() -> None:

@@ -7,24 +7,13 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
 
 from tests.support.enriched import Batch, Producer, file_fields
 from tests.support.nats_server import NatsServer
-from tests.support.sink_process import STEPS, SinkProcess
+from tests.support.sink_process import STEPS, SinkProcess, acknowledged
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 Eventually = Callable[..., Awaitable[object]]
-
-
-async def acknowledged(client: Client, table: str, stream: str = "EVENTS") -> bool:
-    """Whether the consumer has nothing left, neither unread nor unacknowledged."""
-    try:
-        info = await client.jetstream().consumer_info(stream, f"sink-{table}")
-    except (NotFoundError, NatsError):
-        return False
-    return not info.num_pending and not info.num_ack_pending
 
 
 def exact(ask: Ask, table: str, producers: list[Producer]) -> None:
