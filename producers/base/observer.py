@@ -46,7 +46,9 @@ class Observer(Protocol):
 
     It may have one more attribute, read once :meth:`start` has returned: ``bridged``, True if it
     also hands over what happened while no producer ran (from a pinned ring buffer, or by comparing
-    with a saved state). Without it the time between two lives is published as a loss.
+    with a saved state). Without it the time between two lives is published as a loss. And
+    ``failure``, a sentence once it has failed for good: then the producer ends, for whoever
+    supervises it to start anew.
     """
 
     kinds: tuple[str, ...]

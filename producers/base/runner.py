@@ -30,6 +30,9 @@ _log = logging.getLogger("tenwatch.producer")
 SHORT_SECONDS: Final = 0.5
 """What each step of a stop gets at least, even when the time is over."""
 
+LOOK_SECONDS: Final = 0.5
+"""How often to look whether an observer has failed."""
+
 
 class ExitCode(IntEnum):
     """What the exit code of a producer process means."""
@@ -138,13 +141,18 @@ class Producer:
             self.starting = ""
             failed = asyncio.create_task(pipeline.failed(), name="pipeline-failed")
             stop = asyncio.create_task(self._stop.wait(), name="stop")
-            await asyncio.wait((failed, stop), return_when=asyncio.FIRST_COMPLETED)
+            blind = asyncio.create_task(self._observer_failed(), name="observer-failed")
+            tasks = (failed, stop, blind)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if failed.done():
                 _log.critical("a part of the producer failed", exc_info=failed.result())
                 code = ExitCode.FAILED
                 pipeline.queue.close()
-            failed.cancel()
-            stop.cancel()
+            elif blind.done():
+                _log.critical("%s", blind.result())
+                code = ExitCode.FAILED
+            for task in tasks:
+                task.cancel()
         self.starting = "stopping"
         self._deadline = time.monotonic() + self._settings.producer.stop_seconds
         pipeline.stop_blocking()
@@ -159,6 +167,15 @@ class Producer:
                 self._orderly = False
                 _log.exception("the observer of %s failed to stop", _kinds(observer))
         return code
+
+    async def _observer_failed(self) -> str:
+        """Wait until an observer has failed for good; gives why."""
+        while True:
+            for each in self._started:
+                failure = getattr(each, "failure", None)
+                if failure:
+                    return f"the observer of {_kinds(each)} failed: {failure}"
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _start_observers(self, pipeline: Pipeline) -> ExitCode:
         for observer in self._observers:

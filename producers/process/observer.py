@@ -45,7 +45,8 @@ class ProcessObserver:
         """Whether the kernel kept what happened since the last life, and it is handed over."""
         self._source: ProcessSource | None = None
         self._refusals: list[str] = []
-        self._failure: str | None = None
+        self.failure: str | None = None
+        """Why it stopped observing by itself, if it did."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="process-observer", daemon=True)
 
@@ -66,8 +67,8 @@ class ProcessObserver:
 
     def ready(self) -> str | None:
         """None when it observes; else why not."""
-        if self._failure is not None:
-            return f"observing processes failed: {self._failure}"
+        if self.failure is not None:
+            return f"observing processes failed: {self.failure}"
         return None if self._thread.is_alive() else "processes are not observed"
 
     def degraded(self) -> list[str]:
@@ -113,7 +114,7 @@ class ProcessObserver:
             while not self._stopping.is_set():
                 source.poll(interval)
         except Exception as error:
-            self._failure = f"{type(error).__name__}: {error}"
+            self.failure = f"{type(error).__name__}: {error}"
             _LOG.exception("observing processes failed")
         finally:
             source.finish()

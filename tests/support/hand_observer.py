@@ -26,6 +26,7 @@ class HandObserver:
         self.fails = fails
         self.bridged = bridged
         self.not_ready: str | None = None
+        self.failure: str | None = None
         self.stopped = False
         self.sink: EventSink
 

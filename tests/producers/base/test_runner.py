@@ -115,6 +115,21 @@ async def test_an_observer_that_can_not_start_ends_the_producer(
     assert fine.stopped, "what had started is stopped in order"
 
 
+async def test_an_observer_that_fails_ends_the_producer_so_that_it_is_started_anew(
+    broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    observer = HandObserver()
+    producer = Producer([observer], run_settings(broker.server, tmp_path))
+    task = asyncio.create_task(producer.run())
+    await eventually(lambda: not producer.starting, 10, "started")
+    observer.emit("/seen before")
+    observer.failure = "the ring is gone"
+    assert await asyncio.wait_for(task, 10) == ExitCode.FAILED
+    assert "the observer of file failed: the ring is gone" in caplog.text
+    raw = await broker.raw()
+    assert next(each["path"] for each in raw.of("file")) == "/seen before"
+
+
 class HangingObserver(HandObserver):
     """Does not come back from its stop, and can't tell its state."""
 

@@ -331,4 +331,5 @@ def test_a_failure_while_observing_makes_it_unready_and_is_told() -> None:
     while observer.ready() is None and time.monotonic() < deadline:
         subprocess.run(["/bin/true"], check=True)
     assert "the sink is broken" in (observer.ready() or "")
+    assert observer.failure == "RuntimeError: the sink is broken"
     observer.stop()
