@@ -26,6 +26,7 @@ from producers.file.events import (
 )
 
 _READ_BYTES: Final = 256 * 1024
+_PAUSE_SECONDS: Final = 0.01
 _CACHED_FOLDERS: Final = 65_536
 _OUTSIDE: Final = b""
 
@@ -54,13 +55,15 @@ class FanotifyEmitter(EventEmitter):
         *,
         timeout: float = 1.0,
         event_filter: list[type[FileSystemEvent]] | None = None,
+        folder: bytes | None = None,
         clock: Clock | None = None,
         ignores: Callable[[bytes], bool] = lambda folder: False,
         open_writes: bool = False,
         unlimited_queue: bool = False,
     ) -> None:
+        """``folder`` is a mount point beneath the watched path, to emit what happens on it."""
         super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
-        self._root = os.fsencode(watch.path)
+        self._root = os.fsencode(watch.path) if folder is None else folder
         self._beneath = self._root.rstrip(b"/") + b"/"
         self._clock = clock or Clock()
         self._ignores = ignores
@@ -110,17 +113,22 @@ class FanotifyEmitter(EventEmitter):
             os.close(self._group)
 
     def queue_events(self, timeout: float) -> None:
-        """Wait for events and queue them; at most one buffer's worth."""
-        if self._poll.poll(timeout * 1000):
-            self._read_once()
+        """Wait for events and queue them; at most one buffer's worth.
 
-    def _read_once(self) -> bool:
+        A little pause after a small one makes the next one larger, for all that happens on the
+        file system comes here, and waking up costs more than an event.
+        """
+        if self._poll.poll(timeout * 1000) and self._read_once() < _READ_BYTES // 4:
+            self.stopped_event.wait(_PAUSE_SECONDS)
+
+    def _read_once(self) -> int:
+        """Bytes that were read; 0 when there was nothing."""
         self.reading_since_us = self._clock.now_us()
         try:
             buffer = os.read(self._group, _READ_BYTES)
         except BlockingIOError:
             self.reading_since_us = None
-            return False
+            return 0
         try:
             read_us = self._clock.now_us()
             for record in fanotify.parse(buffer):
@@ -130,7 +138,7 @@ class FanotifyEmitter(EventEmitter):
             if self._mount >= 0:
                 os.close(self._mount)
                 self._mount = -1
-        return bool(buffer)
+        return len(buffer)
 
     def _handle(self, record: fanotify.Record, read_us: int) -> None:
         mask = record.mask

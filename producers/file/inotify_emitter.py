@@ -251,12 +251,15 @@ class BoundedInotifyEmitter(InotifyEmitter):
         *,
         inotify_fd: StampingDescriptor,
         clock: Clock,
+        folder: bytes | None = None,
         open_writes: bool = False,
     ) -> None:
+        """``folder`` is a mount point beneath the watched path, to emit what happens on it."""
         wanted: list[type[FileSystemEvent]] = [
             each for each in _OURS if open_writes or each is not FileModifiedEvent
         ]
         super().__init__(event_queue, watch, event_filter=wanted, inotify_fd=inotify_fd)
+        self._folder = os.fsencode(watch.path) if folder is None else folder
         self._descriptor = inotify_fd
         self._clock = clock
         self._grouper = BoundedGrouper()
@@ -276,7 +279,7 @@ class BoundedInotifyEmitter(InotifyEmitter):
         try:
             self._inotify = ReportingWatchGroup(
                 self._descriptor,
-                os.fsencode(self.watch.path),
+                self._folder,
                 is_recursive=True,
                 event_mask=self.get_event_mask_from_filter(),
                 overflowed=self._overflowed,
@@ -284,7 +287,7 @@ class BoundedInotifyEmitter(InotifyEmitter):
             )
         except OSError as error:
             raise KernelWatchError(
-                f"inotify does not work for {os.fsdecode(self.watch.path)}: {error.strerror}"
+                f"inotify does not work for {os.fsdecode(self._folder)}: {error.strerror}"
             ) from None
 
     def on_thread_stop(self) -> None:

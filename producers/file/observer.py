@@ -126,8 +126,6 @@ class FileObserver:
     def stop(self) -> None:
         """Settle everything that happened so far without waiting for quiet, and save the state."""
         if self._settling is not None:
-            for root in self._roots:
-                root.drain()
             self._settling.finish()
 
     @property
@@ -144,16 +142,7 @@ class FileObserver:
 
     def degraded(self) -> list[str]:
         """What does not work fully."""
-        found = [root.degraded for root in self._roots if root.degraded]
-        for root in self._roots:
-            if root.failure:
-                found.append(root.failure)
-            elif root.unwatched_folders:
-                found.append(
-                    f"{root.unwatched_folders} folders beneath {root.text} are not watched "
-                    "(fs.inotify.max_user_watches reached, or not readable); their changes are "
-                    f"found by a scan each {self._settings.rescan_seconds} s"
-                )
+        found = [sentence for root in self._roots for sentence in root.degraded()]
         if self._settling is not None and self._settling.state_failure:
             found.append(self._settling.state_failure)
         if self._settling is not None and self._settler.untracked:

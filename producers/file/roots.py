@@ -1,28 +1,19 @@
-"""One watched folder: how the kernel is asked about it, and whether it is still there."""
+"""One watched folder: whether it is still there, and what is mounted beneath it."""
 
 import os
 import stat
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, cast
-
-from watchdog.observers.api import EventQueue, ObservedWatch
 
 from producers.base.clock import Clock
 from producers.file.changes import Changes, relative
 from producers.file.disk import Disk
 from producers.file.errors import KernelWatchError
-from producers.file.fanotify_emitter import FanotifyEmitter
-from producers.file.inotify_emitter import BoundedInotifyEmitter, StampingDescriptor
+from producers.file.mounts import Mount, MountTable
 from producers.file.rules import Rules
 from producers.file.settings import FileSettings
-
-if TYPE_CHECKING:
-    Emitter = FanotifyEmitter | BoundedInotifyEmitter
-
-_DRAIN_SECONDS = 2.0
-_POLL_SECONDS = 0.2
+from producers.file.watcher import Watcher
 
 
 class RootNews(Enum):
@@ -52,20 +43,22 @@ class Root:
     ) -> None:
         self.path = path
         self.disk = Disk(path, settings.content_limit_bytes)
-        self.emitter: Emitter | None = None
-        self.degraded: str | None = None
-        """Why fanotify is not used, where it was wanted."""
         self.failure: str | None = None
         """Why it is not watched now."""
+        self.changed_mounts: list[bytes] = []
+        """Mount points where something was mounted or unmounted; to be compared and cleared."""
         self._settings = settings
         self._rules = rules
         self._changes = changes
         self._clock = clock
         self._is_own = is_own
+        self._mounts = MountTable()
+        self._watcher: Watcher | None = None
+        self._mounted: dict[bytes, tuple[Mount, Watcher | None]] = {}
+        self._mount_failures: dict[bytes, str] = {}
         self._identity: tuple[int, int] | None = None
         self._missing_since: float | None = None
         self._vanished = False
-        self._inotify: StampingDescriptor | None = None
         self._stopped_ignored = 0
         self._stopped_outside = 0
 
@@ -77,20 +70,41 @@ class Root:
     @property
     def method(self) -> str:
         """``fanotify``, ``inotify`` or ``none``."""
-        if self.emitter is None:
-            return "none"
-        return "fanotify" if isinstance(self.emitter, FanotifyEmitter) else "inotify"
-
-    @property
-    def unwatched_folders(self) -> int:
-        """Folders that inotify refused to watch, for its limits or for their permissions."""
-        descriptor = self._inotify
-        return 0 if descriptor is None else descriptor.refused + descriptor.unreadable
+        return "none" if self._watcher is None else self._watcher.method
 
     @property
     def is_present(self) -> bool:
         """Whether it is watched now."""
-        return self.emitter is not None
+        return self._watcher is not None
+
+    def degraded(self) -> list[str]:
+        """What does not work fully; a sentence each."""
+        if self.failure is not None:
+            return [self.failure]
+        watchers = self._watchers()
+        found = {each.degraded for each in watchers if each.degraded}
+        scan = f"found by a scan each {self._settings.rescan_seconds} s"
+        unwatched = sum(each.unwatched_folders for each in watchers)
+        if unwatched:
+            found.add(
+                f"{unwatched} folders beneath {self.text} are not watched "
+                f"(fs.inotify.max_user_watches reached, or not readable); their changes are {scan}"
+            )
+        mount = self._mounts.holding(self.path)
+        remote = [mount] if mount is not None and mount.is_remote else []
+        remote += [each for each, _ in self._mounted.values() if each.is_remote]
+        found |= {
+            f"{os.fsdecode(each.point)} is {each.fs_type}: what other nodes change there is {scan}"
+            for each in remote
+        }
+        found |= {
+            f"{os.fsdecode(point)}, mounted beneath {self.text}, is not watched ({why}); "
+            f"its changes are {scan}"
+            for point, why in self._mount_failures.items()
+        }
+        return sorted(found)
+
+    # --- whether it is there --------------------------------------------------------------------
 
     def check(self) -> RootNews:
         """Look whether it is still the folder that is watched, and begin to watch if it is not."""
@@ -105,22 +119,18 @@ class Root:
             return self._is_missing()
         identity = (found.st_dev, found.st_ino)
         self._missing_since = None
-        if self.emitter is not None and identity == self._identity and self._is_reading():
+        watcher = self._watcher
+        if watcher is not None and identity == self._identity and watcher.is_reading:
+            if self._mounts.refresh():
+                self._watch_mounts()
             return RootNews.NOTHING
         failed = (
-            self.emitter is not None
-            and identity == self._identity
-            and not getattr(self.emitter, "ended_with_folder", False)
+            watcher is not None and identity == self._identity and not watcher.ended_with_folder
         )
-        self.stop_watching()
+        self._stop_watching()
         self._identity = identity
         self._vanished = False
         return self._begin(failed)
-
-    def _is_reading(self) -> bool:
-        reader = self._inotify
-        emitter = self.emitter
-        return emitter is not None and emitter.is_alive() and (reader is None or reader.is_alive())
 
     def _is_missing(self) -> RootNews:
         now = time.monotonic()
@@ -129,108 +139,91 @@ class Root:
         self.failure = f"{self.text} does not exist; it is watched as soon as it does"
         if self._vanished or now - self._missing_since < self._settings.root_grace_seconds:
             return RootNews.NOTHING
-        self.stop_watching()
+        self._stop_watching()
         self._vanished = True
         return RootNews.VANISHED
 
     def _begin(self, failed: bool) -> RootNews:
         try:
-            self.emitter = self._start_emitter()
+            self._watcher = self._watch(self.path)
         except (KernelWatchError, OSError) as error:
             self.failure = str(error)
             return RootNews.NOTHING
         self.failure = None
+        self._mounts.refresh()
+        self._watch_mounts(at_begin=True)
         return RootNews.READER_FAILED if failed else RootNews.BEGUN
 
-    def _start_emitter(self) -> "Emitter":
-        watch = ObservedWatch(cast("str", self.path), recursive=True)
-        queue = cast("EventQueue", self._changes)
-        self.degraded = None
-        if self._settings.method != "inotify":
-            try:
-                fanotify = FanotifyEmitter(
-                    queue,
-                    watch,
-                    timeout=_POLL_SECONDS,
-                    clock=self._clock,
-                    ignores=self._ignores,
-                    open_writes=self._settings.open_writes,
-                    unlimited_queue=self._settings.unlimited_kernel_queue,
-                )
-                fanotify.name = f"fanotify {self.text}"
-                fanotify.start()
-                return fanotify
-            except KernelWatchError as error:
-                if self._settings.method == "fanotify":
-                    raise
-                self.degraded = (
-                    f"{error}. inotify is used instead: no writer_pid, and bursts may overflow "
-                    "its queue"
-                )
-        return self._start_inotify(queue, watch)
-
-    def _start_inotify(self, queue: EventQueue, watch: ObservedWatch) -> BoundedInotifyEmitter:
-        descriptor = StampingDescriptor(self._clock)
-        descriptor.name = f"inotify reader {self.text}"
-        descriptor.start()
-        try:
-            emitter = BoundedInotifyEmitter(
-                queue,
-                watch,
-                inotify_fd=descriptor,
-                clock=self._clock,
-                open_writes=self._settings.open_writes,
-            )
-            emitter.name = f"inotify {self.text}"
-            emitter.start()
-        except BaseException:
-            descriptor.stop()
-            descriptor.join()
-            raise
-        self._inotify = descriptor
-        return emitter
+    def _watch(self, folder: bytes) -> Watcher:
+        return Watcher(self.path, folder, self._settings, self._changes, self._clock, self._ignores)
 
     def _ignores(self, folder: bytes) -> bool:
         return self._is_own(folder) or not self._rules.enters(relative(folder, self.path))
 
+    # --- what is mounted beneath ----------------------------------------------------------------
+
+    def _watch_mounts(self, *, at_begin: bool = False) -> None:
+        now = {
+            point: mount
+            for point, mount in self._mounts.beneath(self.path).items()
+            if not self._ignores(point)
+        }
+        for point, (mount, watcher) in list(self._mounted.items()):
+            if now.get(point) != mount:
+                del self._mounted[point]
+                self._mount_failures.pop(point, None)
+                self._stop(watcher)
+                self.changed_mounts.append(point)
+        for point, mount in now.items():
+            if point in self._mounted:
+                continue
+            watcher = None
+            # What was mounted before, inotify's walk of the root has reached.
+            if not (at_begin and self.method == "inotify"):
+                try:
+                    watcher = self._watch(point)
+                except (KernelWatchError, OSError) as error:
+                    self._mount_failures[point] = str(error)
+            self._mounted[point] = (mount, watcher)
+            if not at_begin:
+                self.changed_mounts.append(point)
+
+    # --- all of its watchers --------------------------------------------------------------------
+
+    def _watchers(self) -> list[Watcher]:
+        mounted = [watcher for _, watcher in list(self._mounted.values()) if watcher is not None]
+        return mounted if self._watcher is None else [self._watcher, *mounted]
+
     def ignored(self) -> int:
         """Events so far in folders that the rules leave out, which never came to the queue."""
-        emitter = self.emitter
-        now = emitter.ignored if isinstance(emitter, FanotifyEmitter) else 0
-        return self._stopped_ignored + now
+        return self._stopped_ignored + sum(each.ignored for each in self._watchers())
 
     def outside(self) -> int:
         """Events so far elsewhere on the file system, which fanotify has to read as well."""
-        emitter = self.emitter
-        now = emitter.outside if isinstance(emitter, FanotifyEmitter) else 0
-        return self._stopped_outside + now
+        return self._stopped_outside + sum(each.outside for each in self._watchers())
 
     def reading_since_us(self) -> int | None:
         """Since when something read from the kernel may not be in the queue; None if nothing."""
-        return None if self.emitter is None else self.emitter.reading_since_us
+        times = (each.emitter.reading_since_us for each in self._watchers())
+        return min((each for each in times if each is not None), default=None)
 
     def drain(self) -> None:
         """Queue what the kernel still holds, and stop watching."""
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        emitter = self.emitter
-        while (
-            isinstance(emitter, BoundedInotifyEmitter)
-            and emitter.is_alive()
-            and not emitter.drained()
-            and time.monotonic() < deadline
-        ):
-            time.sleep(0.005)
-        self.stop_watching()
+        for each in self._watchers():
+            each.drain()
+        self._stop_watching()
+        self._mounts.close()
 
-    def stop_watching(self) -> None:
-        """Stop the reader; fanotify's reads what the kernel still holds."""
-        self._stopped_ignored = self.ignored()
-        self._stopped_outside = self.outside()
-        emitter, self.emitter = self.emitter, None
-        if emitter is not None:
-            emitter.stop()
-            emitter.join()
-        if self._inotify is not None:
-            self._inotify.stop()
-            self._inotify.join()
-            self._inotify = None
+    def _stop_watching(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        self._stop(watcher)
+        for _, mounted in list(self._mounted.values()):
+            self._stop(mounted)
+        self._mounted.clear()
+        self._mount_failures.clear()
+
+    def _stop(self, watcher: Watcher | None) -> None:
+        if watcher is not None:
+            watcher.stop()
+            self._stopped_ignored += watcher.ignored
+            self._stopped_outside += watcher.outside

@@ -63,6 +63,10 @@ class Settler:
         self.unsteady = 0
         self.untracked = 0
 
+    def discard(self) -> None:
+        """Drop what was not handed over, because what is remembered of it was undone."""
+        self.files, self.snapshots, self.content_bytes = [], [], 0
+
     def settle(self, change: Change, disk: Disk, now_us: int) -> None:
         """Report what became of a path.
 

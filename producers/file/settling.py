@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Final
 
 from producers.base.clock import Clock
@@ -33,6 +33,10 @@ _FINISH_SECONDS: Final = 6.0
 """What has not settled by then is found by the scan of the next start."""
 _CALM_SECONDS: Final = 2.0
 """Without an error of the state, after which it counts as well again."""
+_FAILURES: Final = 5
+"""Passes in a row that may fail before it gives up."""
+_PAUSE_SECONDS: Final = 0.5
+"""After such a failure."""
 _LOSS_SECONDS: Final = 1.0
 """Overflows within this time are one loss."""
 
@@ -77,6 +81,8 @@ class Settling(Thread):
         self._clock = clock
         self._scans: deque[_Scan] = deque()
         self._stopping = Event()
+        self._looking_at_roots = Lock()
+        self._draining = False
         self._promised_us = 0
         self._ignored = 0
         self._last_loss = 0.0
@@ -98,26 +104,64 @@ class Settling(Thread):
     def prepare(self, doubtful_ends: Iterable[bytes]) -> None:
         """Begin to watch; to be called once before the thread starts."""
         for root in self._roots:
-            steps = self._scanner.repeat_ends(root.disk, doubtful_ends)
-            self._scans.append(_Scan(root, steps, replaceable=False))
+            self._repeat_ends(root, doubtful_ends)
         self._check_roots()
 
+    def _repeat_ends(self, root: Root, paths: Iterable[bytes]) -> None:
+        steps = self._scanner.repeat_ends(root.disk, paths)
+        self._scans.append(_Scan(root, steps, replaceable=False))
+
     def finish(self) -> None:
-        """Settle all that was put so far without waiting for quiet, save the state, and end."""
+        """Read what the kernel still holds, settle all of it at once, save the state, and end."""
+        with self._looking_at_roots:
+            self._draining = True
+        for root in self._roots:
+            root.drain()
         self._stopping.set()
         self._changes.close()
         self.join()
 
     def run(self) -> None:
         """Until :meth:`finish`."""
+        failures = 0
         try:
             while not self._stopping.is_set():
-                self._pass()
+                try:
+                    self._pass()
+                    failures = 0
+                except Exception as error:
+                    failures += 1
+                    if failures == _FAILURES:
+                        raise
+                    self._start_over(error)
                 self._changes.wait(0.0 if self._scans else _TICK_SECONDS)
             self._finish()
         except Exception as error:
             _log.exception("the file producer stopped observing")
             self.failure = f"it stopped observing: {error}"
+
+    def _start_over(self, error: Exception) -> None:
+        """After an error that nobody foresaw: say so, and compare everything."""
+        _log.exception("the file producer compares everything after an error")
+        self.errors += 1
+        self._state.recover(undo=True)
+        self._settler.discard()
+        doubtful = self._settings.repeat_window_ms * 1000
+        ends = self._state.doubt_since(self._clock.now_us() - doubtful)
+        self._sink.lost(
+            "file",
+            "internal_error",
+            None,
+            stage="observer",
+            last_ts=format_timestamp(self._clock.now_us()),
+            detail=f"{type(error).__name__}: {error}; a scan reports the difference",
+        )
+        self._scans.clear()
+        for root in self._roots:
+            if root.is_present:
+                self._repeat_ends(root, ends)
+                self._scan(root)
+        self._stopping.wait(_PAUSE_SECONDS)
 
     def _pass(self) -> None:
         for folder in self._changes.take_folders():
@@ -194,7 +238,10 @@ class Settling(Thread):
 
     def _check_roots(self) -> None:
         for root in self._roots:
-            news = root.check()
+            with self._looking_at_roots:
+                if self._draining:
+                    return
+                news = root.check()
             if news is RootNews.READER_FAILED:
                 self._sink.lost(
                     "file",
@@ -209,6 +256,9 @@ class Settling(Thread):
                 self._scans.append(_Scan(root, steps))
             elif news is not RootNews.NOTHING:
                 self._scan(root)
+            changed, root.changed_mounts = root.changed_mounts, []
+            for folder in changed:
+                self._scans.append(_Scan(root, self._scanner.compare(root.disk, folder)))
 
     # --- scans ----------------------------------------------------------------------------------
 

@@ -243,8 +243,13 @@ class State:
         self._database.execute("COMMIT")
         self._database.execute("BEGIN")
 
-    def recover(self) -> None:
-        """Go on after a failed write, which may have undone all since the last commit."""
+    def recover(self, *, undo: bool = False) -> None:
+        """Go on after a failed write, which may have undone all since the last commit.
+
+        ``undo`` undoes it in any case.
+        """
+        if undo and self._database.in_transaction:
+            self._database.execute("ROLLBACK")
         if not self._database.in_transaction:
             self._database.execute("BEGIN")
         self._folder_id.cache_clear()

@@ -27,7 +27,7 @@ from stream.contract.kinds.snapshot import SnapshotEvent
 from stream.contract.timestamps import parse_timestamp
 
 MARKER = ".marker"
-FAST = {"quiet_ms": 60, "maximum_delay_ms": 400, "root_check_seconds": 0.05}
+FAST = {"quiet_ms": 40, "maximum_delay_ms": 400, "root_check_seconds": 0.05}
 
 
 @dataclass

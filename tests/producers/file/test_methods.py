@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from producers.file.fanotify_emitter import FanotifyEmitter
+from producers.file.mounts import MountTable, parse_mounts
 
 WATCHING = Path(__file__).with_name("watching.py")
 NOBODY = 65534
@@ -52,7 +53,7 @@ def run_as(uid: int, data: Path, settings: dict[str, Any]) -> Iterator[tuple[str
 def test_fanotify_is_used_where_it_is_permitted(start) -> None:
     watched = start()
     assert watched.observer.degraded() == []
-    assert isinstance(watched.observer._roots[0].emitter, FanotifyEmitter)
+    assert isinstance(watched.observer._roots[0]._watcher.emitter, FanotifyEmitter)
 
 
 def test_on_overlay_inotify_is_used_and_said_so(start, root, tmp_path, mounted, on_disk) -> None:
@@ -90,7 +91,7 @@ def test_without_privileges_it_still_watches(tmp_path) -> None:
         while kind != "ready":
             kind, value = next(said)
         assert value["why_not"] is None
-        assert "CAP_SYS_ADMIN" in value["degraded"][0]
+        assert any("CAP_SYS_ADMIN" in sentence for sentence in value["degraded"])
         (root / "mine.c").write_text("hello")
         events = {}
         while set(events) != {"secret.c", "mine.c"}:
@@ -140,6 +141,57 @@ def test_a_watched_file_system_can_be_unmounted_and_comes_back(start, root, moun
     watched.until(lambda: watched.sink.actions(root / "b.c") == ["created"])
 
 
+@pytest.mark.parametrize("method", ["fanotify", "inotify"])
+def test_what_is_mounted_beneath_a_root_is_watched_too(start, root, mounted, on_disk) -> None:
+    for name in ("before", "later"):
+        (root / name).mkdir()
+    (root / "later" / "hidden.c").write_text("beneath the mount to come")
+    mount("-t", "tmpfs", "tmpfs", root / "before")
+    mounted.append(root / "before")
+    watched = start()
+    (root / "before" / "sub").mkdir()
+    (root / "before" / "sub" / "a.c").write_text("a")
+    watched.until(lambda: watched.sink.actions(root / "before" / "sub" / "a.c") == ["created"])
+
+    mount("-t", "tmpfs", "tmpfs", root / "later")
+    watched.until(lambda: watched.sink.actions(root / "later" / "hidden.c")[-1:] == ["deleted"])
+    (root / "later" / "b.c").write_text("b")
+    watched.until(lambda: watched.sink.of(root / "later" / "b.c"))
+    (root / "later" / "b.c").write_text("more of b")
+    watched.until(lambda: watched.sink.actions(root / "later" / "b.c") == ["created", "modified"])
+    assert watched.sink.final_state() == on_disk(root)
+
+    watched.until(
+        lambda: subprocess.run(["umount", str(root / "later")], check=False).returncode == 0
+    )
+    watched.until(lambda: watched.sink.final_state() == on_disk(root))
+    assert watched.sink.actions(root / "later" / "hidden.c")[-1] == "created"
+
+
+MOUNTINFO = b"""21 1 254:0 / / rw - ext4 /dev/vda rw
+30 21 0:25 / /srv/a\\040b rw,relatime shared:1 - nfs4 server:/x rw
+31 21 0:26 /sub /srv/ws rw - fuse.sshfs x rw
+32 31 0:27 / /srv/ws/in rw - tmpfs tmpfs rw
+33 31 0:28 / /srv/ws/in rw - tmpfs tmpfs rw
+nonsense
+"""
+
+
+def test_mounts_are_read_as_the_kernel_writes_them() -> None:
+    mounts = parse_mounts(MOUNTINFO)
+    assert [each.point for each in mounts][1] == b"/srv/a b"
+    assert [each.is_remote for each in mounts] == [False, True, True, False, False]
+    assert mounts[3].identity != mounts[4].identity
+
+
+def test_the_mount_that_holds_a_path_is_the_deepest_and_last() -> None:
+    table = MountTable()
+    table._mounts = parse_mounts(MOUNTINFO)
+    assert table.holding(b"/srv/wsx").point == b"/"
+    assert table.holding(b"/srv/ws/in/deep").identity == b"33 0:28 /"
+    assert set(table.beneath(b"/srv/ws")) == {b"/srv/ws/in"}
+
+
 def test_when_no_more_folders_can_be_watched_it_is_said(tmp_path, root) -> None:
     limit = Path("/proc/sys/fs/inotify/max_user_watches")
     before = limit.read_text()
@@ -158,7 +210,7 @@ def test_when_no_more_folders_can_be_watched_it_is_said(tmp_path, root) -> None:
         while kind != "ready":
             kind, value = next(said)
         limit.write_text(before)
-        assert "max_user_watches" in value["degraded"][0]
+        assert any("max_user_watches" in sentence for sentence in value["degraded"])
         (root / "d39" / "a.c").write_text("x")
         (root / "d0" / "a.c").write_text("x")
         wanted = {str(root / "d39" / "a.c"), str(root / "d0" / "a.c")}

@@ -12,6 +12,9 @@ from producers.file.observer import FileObserver
 from producers.file.settings import FileSettings
 from stream.contract.timestamps import parse_timestamp
 
+any_method = pytest.mark.parametrize("method", ["fanotify"])
+"""For what does not depend on how the kernel is asked."""
+
 
 def test_a_new_file_is_told_with_size_hash_and_lines(start, root, method) -> None:
     watched = start()
@@ -140,6 +143,7 @@ def test_an_editor_that_saves_by_renaming_modifies_the_file(start, root) -> None
     assert watched.sink.actions(root / "main.c.tmp") == []
 
 
+@any_method
 def test_an_editor_that_keeps_a_backup_modifies_one_and_creates_the_other(start, root) -> None:
     watched = start()
     path = root / "main.c"
@@ -152,6 +156,7 @@ def test_an_editor_that_keeps_a_backup_modifies_one_and_creates_the_other(start,
     assert watched.sink.actions(root / "main.c~") == ["created"]
 
 
+@any_method
 def test_a_write_through_one_hard_link_is_told_of_the_other(start, root, on_disk) -> None:
     watched = start()
     (root / "a.c").write_text("one")
@@ -194,6 +199,7 @@ def test_a_folder_replaced_by_a_link_does_not_lead_out(start, root, tmp_path) ->
     assert "private" not in [each.content for each in watched.sink.snapshots]
 
 
+@any_method
 def test_pipes_and_sockets_are_not_opened(start, root) -> None:
     watched = start()
     os.mkfifo(root / "pipe.c")
@@ -216,6 +222,7 @@ def test_names_that_are_not_utf8_are_escaped(start, root, on_disk) -> None:
     assert watched.sink.final_state() == on_disk(root)
 
 
+@any_method
 def test_a_huge_file_is_told_by_size_and_not_read(start, root) -> None:
     watched = start(content_limit_bytes=1000)
     with (root / "huge.c").open("wb") as file:
@@ -246,6 +253,7 @@ def test_opening_for_writing_without_a_change_is_nothing(start, root) -> None:
     assert watched.sink.actions(root / "a.c") == ["created"]
 
 
+@any_method
 def test_a_change_that_keeps_size_and_time_is_seen(start, root) -> None:
     watched = start()
     path = root / "a.c"
@@ -280,6 +288,7 @@ def test_rules_leave_out_and_let_in(start, root) -> None:
     assert watched.sink.filtered_count > 0
 
 
+@any_method
 def test_own_data_in_a_watched_folder_makes_no_events(start, root) -> None:
     spool = root / "spool"
     spool.mkdir()
@@ -324,6 +333,7 @@ def test_a_root_that_is_removed_and_made_again_at_once(start, root, on_disk) -> 
     assert watched.sink.final_state() == on_disk(root)
 
 
+@any_method
 def test_a_root_that_does_not_exist_yet_is_waited_for(start, root) -> None:
     root.rmdir()
     watched = start()

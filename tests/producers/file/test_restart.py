@@ -19,6 +19,8 @@ from producers.file.state import Row, State
 from stream.contract.kinds.file import FileEvent
 
 WATCHING = Path(__file__).with_name("watching.py")
+any_method = pytest.mark.parametrize("method", ["fanotify"])
+"""For what does not depend on how the kernel is asked."""
 
 
 @contextmanager
@@ -76,6 +78,7 @@ def test_differences_of_the_time_it_was_down_are_told(start, root, on_disk) -> N
     assert after.sink.final_state() == on_disk(root)
 
 
+@any_method
 def test_nothing_is_told_twice_when_nothing_changed(start, root) -> None:
     for number in range(50):
         (root / f"{number}.c").write_text(str(number))
@@ -88,6 +91,7 @@ def test_nothing_is_told_twice_when_nothing_changed(start, root) -> None:
     assert after.sink.files == [] and after.sink.snapshots == []
 
 
+@any_method
 def test_what_is_found_first_can_be_left_out(start, root) -> None:
     (root / "old.c").write_text("old")
     watched = start(report_found=False)
@@ -97,6 +101,7 @@ def test_what_is_found_first_can_be_left_out(start, root) -> None:
     assert watched.sink.actions(root / "old.c") == ["modified"]
 
 
+@any_method
 def test_changes_that_wait_to_settle_are_told_at_the_stop(start, root) -> None:
     watched = start(quiet_ms=60_000, maximum_delay_ms=600_000)
     (root / "a.c").write_text("a")
@@ -168,6 +173,7 @@ def test_after_kill_9_what_may_not_have_left_is_told_again(start, root, tmp_path
     }
 
 
+@any_method
 def test_a_damaged_state_is_set_aside_and_told(start, root, tmp_path) -> None:
     (root / "a.c").write_text("a")
     (tmp_path / "data").mkdir()
@@ -179,6 +185,7 @@ def test_a_damaged_state_is_set_aside_and_told(start, root, tmp_path) -> None:
     assert (tmp_path / "data" / "files.sqlite3.damaged").exists()
 
 
+@any_method
 def test_a_full_disk_costs_the_memory_of_files_and_no_event(start, root, on_disk) -> None:
     watched = start()
     (root / "a.c").write_text("a")
@@ -197,6 +204,32 @@ def test_a_full_disk_costs_the_memory_of_files_and_no_event(start, root, on_disk
     assert watched.sink.final_state() == on_disk(root)
 
 
+@any_method
+def test_an_unforeseen_error_is_a_loss_and_everything_is_compared(
+    start, root, on_disk, monkeypatch
+) -> None:
+    watched = start()
+    (root / "before.c").write_text("before")
+    watched.until_quiet()
+    settler = watched.observer._settler
+    settle, failing = settler.settle, iter([True, True])
+
+    def fail_sometimes(change, disk, now_us):  # type: ignore[no-untyped-def]
+        settle(change, disk, now_us)
+        if next(failing, False):
+            raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(settler, "settle", fail_sometimes)
+    for number in range(20):
+        (root / f"{number}.c").write_text(str(number))
+    (root / "before.c").unlink()
+    watched.until_quiet()
+    assert watched.sink.final_state() == on_disk(root)
+    assert {each.reason for each in watched.sink.losses} == {"internal_error"}
+    assert watched.observer.ready() is None
+
+
+@any_method
 def test_what_the_state_keeps_does_not_grow_with_files_that_are_gone(start, root) -> None:
     watched = start(repeat_window_ms=0, rescan_seconds=1)
     for round_number in range(3):

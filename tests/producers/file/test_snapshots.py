@@ -12,6 +12,12 @@ from producers.file.settle import encode_content
 from stream.contract.batch import MAXIMUM_RAW_BYTES, MAXIMUM_SNAPSHOT_BYTES
 
 
+@pytest.fixture
+def method() -> str:
+    """Content does not depend on how the kernel is asked."""
+    return "fanotify"
+
+
 def contents(watched, path) -> list[str]:
     return [each.content for each in watched.sink.snapshots if each.path == str(path)]
 
