@@ -52,8 +52,9 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     """Time between two commits, seconds. Default 0.5: what a crash makes the worker repeat. A
     window that closes is committed at once."""
 
-    state_max_bytes: int = 1024**3
-    """Bytes that one partition's state may take at the broker. Default 1 GiB."""
+    state_max_bytes: int = -1
+    """Bytes that one partition's state may take at the broker. Default -1, no limit: only the
+    newest value of each key is kept, and a full state would stop the worker."""
 
     raw_purge_above_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.8
     """Fill of RAW above which messages below the committed offset are dropped, as a fraction of
