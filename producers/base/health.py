@@ -78,9 +78,7 @@ class HealthServer:
             answer = _response(
                 HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK,
                 "application/json",
-                json.dumps(
-                    {"ready": not reasons, "reasons": reasons, "degraded": self._degraded()}
-                )
+                json.dumps({"ready": not reasons, "reasons": reasons, "degraded": self._degraded()})
                 + "\n",
             )
         elif path == b"/metrics":

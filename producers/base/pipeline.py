@@ -17,7 +17,7 @@ from producers.base.batcher import Batch, Batcher
 from producers.base.durability import DurableEventQueue
 from producers.base.errors import SpoolFullError, SpoolWriteError
 from producers.base.event_queue import EventQueue, Loss
-from producers.base.progress import PROGRESS, progress_events
+from producers.base.progress import PROGRESS, progress_events, tick_offset, until_tick
 from producers.base.publisher import SpoolPublisher
 from producers.base.settings import RunSettings
 from producers.base.spool_record import Meta
@@ -64,6 +64,7 @@ class Pipeline:
         self._at_risk = asyncio.Event()
         """Set when a batch is in memory only."""
         self._closing = False
+        self._offset = tick_offset()
         self._blocking = True
         self._tasks: list[asyncio.Task[None]] = []
         self.storage = Storage(
@@ -162,7 +163,7 @@ class Pipeline:
 
     async def _run(self) -> None:
         interval = self._producer.progress_seconds
-        next_tick = self._loop.time() + interval
+        next_tick = self._loop.time() + until_tick(interval, self._offset)
         while not self._closing:
             open_batches = [each.deadline for each in self._batchers.values() if each.open]
             until = min([next_tick, *open_batches])
@@ -181,7 +182,7 @@ class Pipeline:
             await self._store(closed)
             if now >= next_tick:
                 await self._tick()
-                next_tick = max(next_tick + interval, self._loop.time() + interval / 2)
+                next_tick = self._loop.time() + until_tick(interval, self._offset)
 
     def _ingest(self) -> list[Batch]:
         """Write everything that observers handed over into batches; gives those that are full."""

@@ -4,6 +4,8 @@ It is stored behind every event that it covers and sent once these are acknowled
 reads it has them: the watermark is a fact, not an estimate.
 """
 
+import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -12,6 +14,21 @@ from stream.contract.kinds.progress import DEFINITION, ProgressEvent
 from stream.contract.timestamps import now_timestamp
 
 PROGRESS: Final = DEFINITION.name
+
+
+def tick_offset() -> float:
+    """When in each interval a producer reports, as a part of it.
+
+    Windows end on full seconds, so a report shortly after them closes a window almost a second
+    sooner than one shortly before. Spread, so that the producers of a cluster don't speak at once.
+    """
+    return random.uniform(0.1, 0.35)  # noqa: S311 - spreads load, hides nothing
+
+
+def until_tick(interval: float, offset: float) -> float:
+    """Seconds until the next report, by the wall clock; at least a quarter of the interval."""
+    left = interval - (time.time() - offset * interval) % interval
+    return left if left >= interval / 4 else left + interval
 
 
 def progress_events(

@@ -54,6 +54,8 @@ class Spool:
         self._unsynced = False
         self._read_to = Position(0, 0)
         self._known_damage: set[Position] = set()
+        self._next = 0
+        """Number of the next segment; none is ever used twice."""
         self.floor = Position(0, 0)
         self.end = Position(0, 0)
         """Behind the newest batch."""
@@ -117,11 +119,12 @@ class Spool:
         recovery.unexplained_bytes = sum(size for size in damages if size > 0)
         for (boot, kind), (meta, _) in sorted(last.items()):
             recovery.next_seqs[kind] = boot, meta.last_seq + 1
+        self._next = max([floor.segment, *numbers]) + 1
         if self._segments:
             self.floor = max(floor, Position(next(iter(self._segments)), 0))
             self.end = Position(self._last().number, self._last().size)
         else:
-            self.floor = self.end = Position(max([floor.segment, *numbers]) + 1, 0)
+            self.floor = self.end = Position(self._next, 0)
         return recovery
 
     def _note(
@@ -199,14 +202,16 @@ class Spool:
             self._sync_writer()
             os.close(self._writer)
             self._writer = None
-        number = max([self.floor.segment, *self._segments]) + (1 if self._segments else 0)
+        number = max(self._next, self.floor.segment)
         path = self._path(number)
         try:
-            self._writer = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-            )
+            self._writer = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SpoolWriteError(f"{path} can't be made: {error.strerror}") from None
+        self._next = number + 1
+        if self._settings.fsync != "never":
+            with contextlib.suppress(OSError):
+                _sync_folder(self.folder)
         self._segments[number] = segment = _Segment(number, path, 0)
         return segment, self._writer
 
@@ -333,6 +338,15 @@ class Spool:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:010d}{SUFFIX}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name in a folder outlives a crash of the machine only once the folder is synced."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _moved(item: Record | Damage, offset: int) -> Record | Damage:
