@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from stream.broker.connection import BrokerConnection
 from stream.broker.jetstream import JetStream
@@ -137,7 +138,9 @@ class Pipeline:
         if not state.messages:
             return []
         js = self.client.jetstream()
-        subscription = await js.pull_subscribe("", stream=stream)
+        subscription = await js.pull_subscribe(
+            "", stream=stream, config=ConsumerConfig(ack_policy=AckPolicy.NONE)
+        )
         found: list[Any] = []
         while len(found) < state.messages:
             found += await subscription.fetch(min(500, state.messages - len(found)), timeout=5)
