@@ -14,6 +14,8 @@ from tenwatch.sql_client import SqlClient
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+    from stream.broker.connection import BrokerConnection
+
 
 def open_sql(data: Path | None, url: str | None = None) -> SqlClient:
     """A client for the SQL of a local instance, or of any ClickHouse by ``url``.
@@ -77,3 +79,17 @@ def open_admin_sql(instance: Instance) -> SqlClient:
     """A client that may write into the store."""
     login = read_admin_login(instance, "sql")
     return SqlClient(instance.sql, login.user, login.password)
+
+
+def open_admin_broker(instance: Instance, name: str) -> "BrokerConnection":
+    """A connection to the broker that may do everything; use it with ``async with``."""
+    from stream.broker.connection import BrokerConnection
+    from stream.broker.credentials import Credentials
+    from stream.broker.settings import BrokerSettings
+
+    login = read_admin_login(instance, "nats")
+    return BrokerConnection(
+        BrokerSettings(servers=(instance.nats,)),
+        name,
+        Credentials(user=login.user, password=login.password),
+    )

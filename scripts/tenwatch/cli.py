@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from tenwatch.commands import produce, query, replay, sink, tap, up, work
+from tenwatch.commands import (
+    audit,
+    dead,
+    forget,
+    produce,
+    query,
+    replay,
+    schema,
+    sink,
+    snapshot,
+    tap,
+    up,
+    work,
+)
 from tenwatch.errors import TenwatchError
 
 app = typer.Typer(
@@ -26,6 +39,11 @@ app.command("up")(up.run)
 app.command("query")(query.run)
 app.command("tap")(tap.run)
 app.command("replay")(replay.run)
+app.command("audit")(audit.run)
+app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(dead.app, name="dead")
+app.command("forget")(forget.run)
+app.add_typer(schema.app, name="schema")
 app.command("produce")(produce.run)
 app.command("work")(work.run)
 app.command("sink")(sink.run)
@@ -44,3 +62,11 @@ def main() -> None:
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        from tenwatch.failures import expected_exit_code
+
+        code = expected_exit_code(error)
+        if code is None:
+            raise
+        print(f"tenwatch: {error}", file=sys.stderr)
+        sys.exit(code)

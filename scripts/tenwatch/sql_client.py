@@ -34,15 +34,18 @@ class SqlClient:
         sql: str | bytes,
         parameters: Mapping[str, Any] | None = None,
         output_format: str = "JSONCompact",
+        settings: Mapping[str, Any] | None = None,
     ) -> Iterator[bytes]:
         """The result in ``output_format``, in chunks.
 
-        ``parameters`` are bound by the server to ``{name:Type}`` in the text. Raises
+        ``parameters`` are bound by the server to ``{name:Type}`` in the text; ``settings`` are
+        ClickHouse's, for this statement. Raises
         :class:`QueryError` for what the store refuses, :class:`NotRunningError` if it is away.
         """
         parts = urlsplit(self.url)
         query = urlencode(
             {"default_format": output_format}
+            | {name: str(value) for name, value in (settings or {}).items()}
             | {f"param_{name}": str(value) for name, value in (parameters or {}).items()}
         )
         token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
@@ -74,9 +77,14 @@ class SqlClient:
         finally:
             connection.close()
 
-    def execute(self, statement: str | bytes, parameters: Mapping[str, Any] | None = None) -> None:
+    def execute(
+        self,
+        statement: str | bytes,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         """Run a statement that gives no rows; an insert's data follows in the statement."""
-        for _ in self.stream(statement, parameters):
+        for _ in self.stream(statement, parameters, settings=settings):
             pass
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> "Result":

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,8 +35,10 @@ class StreamCleaner:
         horizon_seconds: float,
         above_fraction: float,
         clock: Callable[[], float] = time.monotonic,
+        streams: Sequence[str] = PURGED,
     ) -> None:
         self._jetstream = jetstream
+        self._streams = streams
         self._horizon = horizon_seconds
         self._above = above_fraction
         self._clock = clock
@@ -44,7 +46,7 @@ class StreamCleaner:
 
     async def clean(self) -> dict[str, int]:
         """One round; gives the number of messages removed from each stream."""
-        return {name: await self._clean(name) for name in PURGED}
+        return {name: await self._clean(name) for name in self._streams}
 
     async def _clean(self, name: str) -> int:
         info = await self._jetstream.stream_info(name)
