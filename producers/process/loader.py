@@ -92,7 +92,7 @@ def _fill_prefixes(bpf: Any, table: str, prefixes: list[str]) -> None:
     entries = bpf[table]
     for index, prefix in enumerate(prefixes):
         wanted = prefix.encode()
-        leaf = entries.Leaf()
+        leaf = entries.Leaf(length=len(wanted))
         for name, content in (("wanted", wanted), ("mask", b"\xff" * len(wanted))):
             words = array.array("Q", content.ljust(_FILTER_BYTES, b"\0"))
             for word, value in enumerate(words):
@@ -111,7 +111,10 @@ def _compile(request: dict[str, Any], macros: dict[str, int], log: IO[bytes]) ->
     try:
         bpf = BPF(
             text=Path(request["program"]).read_text(encoding="utf-8"),
-            cflags=[f"-D{name}={value}" for name, value in macros.items()],
+            cflags=[
+                f"-I{Path(request['program']).parent}",
+                *(f"-D{name}={value}" for name, value in macros.items()),
+            ],
         )
         step = "kernel"
         for function in _TRACEPOINTS:
@@ -149,9 +152,12 @@ def _tail(log: IO[bytes]) -> str:
 
 def _digest(request: dict[str, Any], macros: dict[str, int]) -> str:
     """Names what is loaded, so that a producer continues only what it would load itself."""
-    program = Path(request["program"]).read_bytes()
+    sources = sorted(Path(request["program"]).parent.glob("*.bpf.[ch]"))
     parts = [macros, request["cgroup_prefixes"], request["hostname_prefixes"]]
-    return hashlib.sha256(program + json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _load(request: dict[str, Any], log: IO[bytes]) -> tuple[dict[str, Any], dict[str, int]]:

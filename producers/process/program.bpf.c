@@ -9,65 +9,19 @@
  *   CGROUP_V1             1: cgroup paths of the v1 memory controller; 0: of the v2 hierarchy
  *   EXIT_TELLS_GROUP_DEAD 1: the exit tracepoint says whether the last thread ended (Linux 6.16)
  *   CGROUP_FILTERS, HOSTNAME_FILTERS   how many prefixes of each to compare; 0: no filter
- *
- * record.py decodes what this file writes: change both together.
  */
 #include <uapi/linux/bpf.h>
+#include "record.bpf.h"
 
-#define ARGV_LIMIT 4096
 #define NAME_LIMIT 256      /* NAME_MAX and the final NUL */
 #define PATH_DEPTH 64       /* components and mounts of exe and cwd */
 #define CGROUP_DEPTH 20
-#define DATA_MASK 16383     /* where a section may begin */
-#define DATA_SIZE (DATA_MASK + 1 + ARGV_LIMIT)
 #define HOSTNAME_WORDS 9    /* 64 characters and the final NUL, in 8-byte words */
 #define FILTER_WORDS 16
 
 #define PF_FORKNOEXEC 0x00000040  /* include/linux/sched.h: forked, but did not exec */
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x00000004  /* include/linux/sched/signal.h */
-
-enum { EXEC = 1, EXIT = 2 };
-
-enum {
-  FORKED = 1,
-  CGROUP_TRUNCATED = 2,
-  EXE_TRUNCATED = 4,
-  CWD_TRUNCATED = 8,
-  ARGV_UNREADABLE = 16,
-};
-
-/* Indexes into counters, in the order of ring.py's Counters. */
-enum {
-  EXEC_SEEN,
-  EXEC_FILTERED,
-  EXEC_LOST,
-  EXIT_SEEN,
-  EXIT_FILTERED,
-  EXIT_LOST,
-  COUNTERS,
-};
-
-struct record {
-  u64 timestamp;      /* ns of the boot clock, like the two below */
-  u64 start;
-  u64 parent_start;
-  u32 pid;
-  u32 parent_pid;
-  u32 uid;
-  u32 status;         /* as wait(2) gives it */
-  u32 argv_size;      /* bytes that exec was given, of which data holds argv_length */
-  u16 action;
-  u16 flags;
-  u16 cgroup_length;  /* the sections of data, in this order */
-  u16 hostname_length;
-  u16 argv_length;
-  u16 exe_length;
-  u16 cwd_length;
-  u16 unused;
-  char comm[16];
-  char data[DATA_SIZE];
-};
 
 /* Where a record is put together: too large for the stack of a BPF program. What loops change is
  * kept here, too: the verifier takes everything read from a map as unknown, so that each turn of a
@@ -92,6 +46,7 @@ struct birth {
 struct prefix {
   u64 wanted[FILTER_WORDS];
   u64 mask[FILTER_WORDS];
+  u64 length;
 };
 
 BPF_RINGBUF_OUTPUT(records, RING_PAGES);
@@ -162,7 +117,6 @@ static __always_inline void append_cgroup(struct workspace *workspace, u64 task)
   u64 cgroup = read_pointer(set, OFFSET_CSS_SET_DFL_CGRP);
 #endif
   u64 node = read_pointer(cgroup, OFFSET_CGROUP_KN);
-  u32 depth = 0;
 #pragma clang loop unroll(disable)
   for (u32 index = 0; index < CGROUP_DEPTH; index++) {
     u64 parent = read_pointer(node, OFFSET_KERNFS_NODE_PARENT);
@@ -211,7 +165,10 @@ static __always_inline void append_path(struct workspace *workspace, u64 path, u
 }
 
 #if CGROUP_FILTERS > 0 || HOSTNAME_FILTERS > 0
-static __always_inline bool begins_with(const u64 *text, u32 words, const struct prefix *prefix) {
+/* The length is compared as well, since what follows a text in the record is another one. */
+static __always_inline bool begins_with(const u64 *text, u32 length, u32 words,
+                                        const struct prefix *prefix) {
+  if (length < prefix->length) return false;
 #pragma unroll
   for (u32 word = 0; word < words; word++) {
     if (!prefix->mask[word]) return true;
@@ -230,7 +187,8 @@ static __always_inline bool selected(const struct workspace *workspace) {
   for (u32 index = 0; index < CGROUP_FILTERS; index++) {
     u32 key = index;
     struct prefix *prefix = cgroup_prefixes.lookup(&key);
-    if (prefix && begins_with((const u64 *)workspace->record.data, FILTER_WORDS, prefix))
+    const u64 *text = (const u64 *)workspace->record.data;
+    if (prefix && begins_with(text, workspace->record.cgroup_length, FILTER_WORDS, prefix))
       in_cgroup = true;
   }
   if (!in_cgroup) return false;
@@ -241,7 +199,8 @@ static __always_inline bool selected(const struct workspace *workspace) {
   for (u32 index = 0; index < HOSTNAME_FILTERS; index++) {
     u32 key = index;
     struct prefix *prefix = hostname_prefixes.lookup(&key);
-    if (prefix && begins_with(workspace->hostname, HOSTNAME_WORDS, prefix)) on_host = true;
+    u32 length = workspace->record.hostname_length;
+    if (prefix && begins_with(workspace->hostname, length, HOSTNAME_WORDS, prefix)) on_host = true;
   }
   if (!on_host) return false;
 #endif

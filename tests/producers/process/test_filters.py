@@ -62,6 +62,13 @@ def test_host_name_prefixes_select_by_uts_namespace() -> None:
     assert programs == ["jcode-a", "jcode-a", "labor", "labor"]
 
 
+def test_a_host_name_cannot_complete_a_cgroup() -> None:
+    """In the record it stands right behind the cgroup."""
+    with cgroup() as path, observing(cgroup_prefixes=[path + "pods"]) as sink:
+        run_in(path, "unshare", "--uts", "/bin/sh", "-c", "hostname pods; /bin/true")
+    assert sink.events == []
+
+
 def test_cgroup_and_host_name_must_both_match() -> None:
     script = "hostname jcode-x; /bin/true"
     with (
