@@ -163,6 +163,7 @@ class Api:
         self, name: str, root: str, partitions: int, **config: Any
     ) -> None:
         """A stream that takes ``<root>.<a>.<b>`` and stores it as ``part.<p>.<a>.<b>``."""
+        partition = f"{{{{partition({partitions},2)}}}}"
         await self(
             f"STREAM.CREATE.{name}",
             {
@@ -171,7 +172,7 @@ class Api:
                 "storage": "file",
                 "subject_transform": {
                     "src": f"{root}.*.*",
-                    "dest": f"part.{{{{partition({partitions},2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}",
+                    "dest": f"part.{partition}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}",
                 },
                 **config,
             },
