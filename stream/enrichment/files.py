@@ -24,8 +24,18 @@ _decoder = msgspec.msgpack.Decoder(dict[str, _Known])
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _difference(after: int | None, before: int | None) -> int | None:
-    return None if after is None or before is None else after - before
+_UNKNOWN: Final[_Known] = (None, None)
+_EMPTY: Final[_Known] = (0, 0)
+_NO_DELTAS: Final = Deltas(None, None)
+
+
+def _difference(after: _Known, before: _Known) -> Deltas:
+    size, lines = after
+    was, had = before
+    return Deltas(
+        None if size is None or was is None else size - was,
+        None if lines is None or had is None else lines - had,
+    )
 
 
 class FileTable:
@@ -49,36 +59,39 @@ class FileTable:
         A created file grew from nothing. A deleted one shrank to nothing. The first sight of a
         file that was there already changes nothing that is known.
         """
-        before = self._pop(event.path)
-        if event.action == "deleted":
-            return Deltas(*(None if each is None else -each for each in before or (None, None)))
         if event.action == "moved":
-            replaced = before
-            before = self._pop(event.old_path) if event.old_path else None
-            size = event.size if event.size is not None else (before or (None, None))[0]
-            lines = event.lines if event.lines is not None else (before or (None, None))[1]
-            self._put(event.path, (size, lines))
-            grown = Deltas(*map(_difference, (size, lines), before or (None, None)))
-            if replaced is None:
-                return grown
-            return Deltas(*map(_difference, map(_or_zero, grown), map(_or_zero, replaced)))
-        if event.action == "created" and before is None:
-            before = (0, 0)
-        self._put(event.path, (event.size, event.lines))
-        return Deltas(*map(_difference, (event.size, event.lines), before or (None, None)))
-
-    def _pop(self, path: str) -> _Known | None:
-        shard = crc32(path.encode("utf-8", "surrogatepass")) % SHARDS
-        self.dirty.add(shard)
-        return self._known[shard].pop(path, None)
-
-    def _put(self, path: str, known: _Known) -> None:
-        shard = crc32(path.encode("utf-8", "surrogatepass")) % SHARDS
-        paths = self._known[shard]
-        paths[path] = known
+            return self._move(event)
+        paths = self._paths(event.path)
+        before = paths.pop(event.path, None)
+        if event.action == "deleted":
+            return Deltas(*(None if each is None else -each for each in before or _UNKNOWN))
+        after = (event.size, event.lines)
+        paths[event.path] = after
         if len(paths) > MAXIMUM_PER_SHARD:
             del paths[next(iter(paths))]
+        if before is None:
+            if event.action != "created":
+                return _NO_DELTAS
+            before = _EMPTY
+        return _difference(after, before)
 
+    def _move(self, event: FileLine) -> Deltas:
+        replaced = self._paths(event.path).pop(event.path, None)
+        before = self._paths(event.old_path).pop(event.old_path, None) or _UNKNOWN
+        size = before[0] if event.size is None else event.size
+        lines = before[1] if event.lines is None else event.lines
+        paths = self._paths(event.path)
+        paths[event.path] = (size, lines)
+        if len(paths) > MAXIMUM_PER_SHARD:
+            del paths[next(iter(paths))]
+        grown = _difference((size, lines), before)
+        if replaced is None:
+            return grown
+        return Deltas(
+            *((own or 0) - (gone or 0) for own, gone in zip(grown, replaced, strict=True))
+        )
 
-def _or_zero(value: int | None) -> int:
-    return value or 0
+    def _paths(self, path: str) -> dict[str, _Known]:
+        shard = crc32(path.encode("utf-8", "surrogatepass")) % SHARDS
+        self.dirty.add(shard)
+        return self._known[shard]

@@ -12,7 +12,7 @@ from stream.contract.buckets import WINDOW_SECONDS
 from stream.contract.owner import Owner
 from stream.contract.state import StateStore
 from stream.contract.subjects import escape_token, unescape_token
-from stream.contract.timestamps import parse_timestamp
+from stream.contract.timestamps import MICROSECONDS, parse_timestamp
 from stream.windows.boots import Missing
 from stream.windows.kinds import BUCKET_KINDS
 from stream.windows.lane import Lane, LanePlaces
@@ -187,7 +187,7 @@ class PartitionWindows:
             cell.add(event)
             if memory is not None and not ahead:
                 places = LanePlaces(lane, changed, window, owners[index], variant)
-                memory.record(event, parse_timestamp(event.ts), cell, places)
+                memory.record(event, second * MICROSECONDS + int(event.ts[20:26]), cell, places)
         self.counts.too_late += len(added.too_late)
         self._changed(lane, changed)
         return added

@@ -50,7 +50,7 @@ class Window:
         self.touched: set[CellKey] = set()
         """Cells that changed since rows were made of them."""
         self._cells: dict[CellKey, Any] = {}
-        self.by_owner: dict[Owner, Any] = {}
+        self.by_owner: dict[Owner | tuple[Owner, str], Any] = {}
         """Cells that were asked for since rows were made, for those who look for themselves."""
         self._packed: bytes | None = None
 
@@ -101,13 +101,10 @@ class Window:
 
     def cell(self, owner: Owner, variant: str = "") -> Any:
         """The cell of an owner, which is about to be changed."""
-        if not variant:
-            cell = self.by_owner.get(owner)
-            if cell is not None:
-                return cell
-        cell = self.cell_of(cell_key(owner, variant))
-        if not variant:
-            self.by_owner[owner] = cell
+        key = (owner, variant) if variant else owner
+        cell = self.by_owner.get(key)
+        if cell is None:
+            cell = self.by_owner[key] = self.cell_of(cell_key(owner, variant))
         return cell
 
     def cell_of(self, key: CellKey) -> Any:

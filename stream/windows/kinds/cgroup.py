@@ -9,7 +9,8 @@ The rows of a container, a pod and the node come from their own cgroups. Rows of
 pods. ``host`` is the node less its pods.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final, Self
 
 import msgspec
@@ -96,8 +97,12 @@ class CgroupCell(Cell, array_like=True):
 
     def cover(self, start: int, end: int) -> None:
         """Note that a part of the window was measured."""
+        covered = self.covered
+        if covered and covered[-1][1] == start:
+            covered[-1] = (covered[-1][0], end)
+            return
         merged: list[tuple[int, int]] = []
-        for first, last in sorted([*self.covered, (start, end)]):
+        for first, last in sorted([*covered, (start, end)]):
             if merged and first <= merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(merged[-1][1], last))
             else:
@@ -144,10 +149,15 @@ class CgroupCell(Cell, array_like=True):
         return found
 
 
+Values = tuple[int | None, ...]
+_read_counters: Callable[[Any], Values] = attrgetter(*_COUNTERS)
+_read_gauges: Callable[[Any], Values] = attrgetter(*_GAUGES)
+
+
 class _Last(Struct, array_like=True):
     at: int
     cgroup_id: str
-    values: list[int | None]
+    values: Values
 
 
 _decoder = msgspec.msgpack.Decoder(dict[str, _Last])
@@ -169,52 +179,56 @@ class Counters:
         return _encode(self._last)
 
     def record(self, event: Any, microseconds: int, cell: CgroupCell, places: Places) -> None:
-        tick: Tick = [getattr(event, name) for name in _GAUGES]
-        if any(value is not None for value in tick):
+        tick: Tick = list(_read_gauges(event))
+        if tick.count(None) < len(tick):
             cell.ticks[microseconds % _WINDOW] = tick
         key = f"{event.scope}:{event.cgroup}"
-        now = _Last(microseconds, event.cgroup_id, [getattr(event, name) for name in _COUNTERS])
+        values = _read_counters(event)
         last = self._last.get(key)
-        if last is not None and microseconds <= last.at and event.cgroup_id == last.cgroup_id:
-            return
-        if last is not None and event.cgroup_id == last.cgroup_id:
+        if last is None or last.cgroup_id != event.cgroup_id:
+            self._last[key] = _Last(microseconds, event.cgroup_id, values)
+        elif microseconds > last.at:
             if microseconds - last.at > MAXIMUM_GAP:
                 cell.gaps += 1
             else:
-                self._spread(last, now, cell, places)
-        if event.last:
-            self._last.pop(key, None)
+                self._spread(last, microseconds, values, cell, places)
+            last.at, last.values = microseconds, values
         else:
-            self._last[key] = now
+            return
+        if event.last:
+            del self._last[key]
         if event.scope == "node":
             self._forget(microseconds - _FORGET_AFTER)
 
-    def _spread(self, last: _Last, now: _Last, cell: CgroupCell, places: Places) -> None:
-        increases: dict[str, int] = {}
-        for name, before, after in zip(_METRICS, last.values, now.values, strict=True):
+    def _spread(
+        self, last: _Last, until: int, values: Values, cell: CgroupCell, places: Places
+    ) -> None:
+        increases: list[tuple[str, int]] = []
+        for name, before, after in zip(_METRICS, last.values, values):  # noqa: B905 - hot
             if before is None or after is None:
                 continue
             if after < before:
                 cell.resets += 1
             else:
-                increases[name] = after - before
-        total = now.at - last.at
-        known_cpu = "cpu_us" in increases or now.values[0] is None
-        position = last.at
-        while position < now.at:
+                increases.append((name, after - before))
+        begin, total = last.at, until - last.at
+        cpu_went_back = values[0] is not None and (not increases or increases[0][0] != _METRICS[0])
+        position = begin
+        while position < until:
             start = position - position % _WINDOW
-            end = min(now.at, start + _WINDOW)
+            end = min(until, start + _WINDOW)
             place: CgroupCell | None = places.cell(position // _SECOND)
             if place is None:
                 cell.gaps += 1
             else:
-                for name, increase in increases.items():
-                    share = (
-                        increase * (end - last.at) // total
-                        - increase * (position - last.at) // total
-                    )
-                    place.amounts[name] = place.amounts.get(name, 0) + share
-                if known_cpu:
+                amounts = place.amounts
+                done, rest = position - begin, end - begin
+                for name, increase in increases:
+                    share = increase
+                    if rest - done != total:
+                        share = increase * rest // total - increase * done // total
+                    amounts[name] = amounts.get(name, 0) + share
+                if not cpu_went_back:
                     place.cover(position - start, end - start)
             position = end
 
