@@ -38,6 +38,7 @@ class Committer:
         self.commits = 0
         self.messages = 0
         self.retries = 0
+        self.problems: dict[int, str] = {}
         self._before = before
         self._after = after
 
@@ -59,6 +60,7 @@ class Committer:
                     return
                 if not partition.alive:
                     return
+                self.problems.pop(partition.number, None)
                 self.commits += 1
                 self.messages += len(cut.messages)
                 partition.committed(cut, sequence)
@@ -80,15 +82,21 @@ class Committer:
                     ) from error
                 if error.err_code not in _REFUSED and not is_transient(error):
                     raise
-                logger.info("commit %d of partition %d: %s", cut.number, partition.number, error)
+                self._note(partition, cut, error)
             except _NO_ANSWER as error:
-                logger.info("commit %d of partition %d: %r", cut.number, partition.number, error)
+                self._note(partition, cut, error)
             self.retries += 1
             sequence = await self._what_happened(partition, cut)
             if sequence is not None:
                 return sequence
             await asyncio.sleep(wait)
             wait = min(wait * 2, 2.0)
+
+    def _note(self, partition: Partition, cut: Cut, error: Exception) -> None:
+        problem = f"commit {cut.number} of partition {partition.number}: {error!r}"
+        if self.problems.get(partition.number) != problem:
+            self.problems[partition.number] = problem
+            logger.warning("%s; finding out, and trying again", problem)
 
     async def _what_happened(self, partition: Partition, cut: Cut) -> int | None:
         """Return the sequence of the commit if it happened; None if it is to be sent again.

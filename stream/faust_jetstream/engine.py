@@ -166,6 +166,7 @@ class Engine:
             return
         partition.discard()
         await stop_task(self._tasks.pop(number))
+        self.committer.problems.pop(number, None)
         for table in self.context.tables.values():
             table.parts.pop(number, None)
         self.cleaner.forget(number)

@@ -187,6 +187,8 @@ class JetStream:
             "publishes_in_flight": self.publisher.in_flight + self.sends.in_flight,
             "publishes_refused": self.publisher.refused + self.sends.refused,
             "results_waiting": self.engine.cleaner.waiting,
+            "results_waiting_age": round(self.engine.cleaner.oldest_age(now), 3),
+            "problems": sorted(self.engine.committer.problems.values()),
             "lag": sum(each["lag"] for each in partitions.values()),
             "partitions": partitions,
         }

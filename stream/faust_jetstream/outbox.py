@@ -7,6 +7,7 @@ when that stream is seen to hold it, the result is removed from the outbox.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,7 @@ class OutboxCleaner:
         self.names = names
         self.outbox = outbox
         self.removed = 0
-        self._waiting: dict[int, deque[tuple[int, str]]] = {}
+        self._waiting: dict[int, deque[tuple[int, str, float]]] = {}
         self._stored: dict[tuple[str, str], int] = {}
         self._position: dict[str, int] = {}
         self._from_time: dict[str, str] = {}
@@ -181,9 +182,18 @@ class OutboxCleaner:
         """Commits whose results are not yet known to have arrived."""
         return sum(len(waiting) for waiting in self._waiting.values())
 
+    def oldest_age(self, now: float) -> float:
+        """Seconds since the oldest of them was committed, or found; 0 if there is none.
+
+        More than a minute means that a stream does not take its results: its leader, or its
+        limits, want looking at.
+        """
+        return max((now - each[0][2] for each in self._waiting.values() if each), default=0.0)
+
     def add(self, partition: int, sequence: int, target: str) -> None:
         """Results for ``target`` lie in the outbox, the last of them at ``sequence``."""
-        self._waiting.setdefault(partition, deque()).append((sequence, target))
+        waiting = self._waiting.setdefault(partition, deque())
+        waiting.append((sequence, target, time.monotonic()))
 
     def forget(self, partition: int) -> None:
         """The partition is not ours any more."""
@@ -200,7 +210,7 @@ class OutboxCleaner:
 
     async def clean(self) -> None:
         """Look which results have arrived, and remove those."""
-        targets = {target for waiting in self._waiting.values() for _, target in waiting}
+        targets = {target for waiting in self._waiting.values() for _, target, _ in waiting}
         for target in targets:
             await self._look(target)
         for partition, waiting in list(self._waiting.items()):
@@ -219,10 +229,10 @@ class OutboxCleaner:
         """What a target holds up to ``sequence`` is older than anything that may wait here."""
         self._from_now.setdefault(target, sequence + 1)
 
-    def start_from(self, target: str, time: str) -> None:
-        """Results found at recovery were written at ``time`` (RFC 3339, UTC) or later."""
+    def start_from(self, target: str, since: str) -> None:
+        """Results found at recovery were written at ``since`` (RFC 3339, UTC) or later."""
         self._position.pop(target, None)
-        self._from_time[target] = min(time, self._from_time.get(target, time))
+        self._from_time[target] = min(since, self._from_time.get(target, since))
 
     async def _look(self, target: str) -> None:
         """Read the headers that were stored in a target since the last look."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import weakref
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from .tasks import wait_event
 
 if TYPE_CHECKING:
     from .jetstream import JetStream
+
+logger = logging.getLogger(__name__)
 
 
 class _Buffer(ProducerBuffer):  # type: ignore[misc]
@@ -123,8 +126,14 @@ class Producer(FaustProducer):  # type: ignore[misc]
 
     async def flush(self) -> None:
         """Wait until everything that was sent is stored."""
-        await self.buffer.flush()
-        await self.context.flush_sends()
+        # A server that is away must not keep a worker from ending.
+        limit = self.context.settings.revoke_timeout if self.app.should_stop else None
+        try:
+            async with asyncio.timeout(limit):
+                await self.buffer.flush()
+                await self.context.flush_sends()
+        except TimeoutError:
+            logger.warning("%d message(s) were not stored", self.context.sends.in_flight)
 
     async def create_topic(
         self, topic: str, partitions: int, replication: int, **options: Any

@@ -22,6 +22,7 @@ from stream.faust_jetstream.connection import Connection
 from stream.faust_jetstream.reader import Reader
 from tests.stream.faust_jetstream.running import make_app, running
 from tests.stream.faust_jetstream.servers import Api, Server
+from tests.stream.faust_jetstream.workers import Worker
 from tests.support.polling import eventually
 
 
@@ -96,6 +97,49 @@ async def test_an_app_lives_through_restarts_of_the_server_and_stays_exact(
         assert health["lag"] == 0
     payloads = [payload for _, payload, _ in await api.read("RESULTS")]
     assert len(payloads) == stored
+    await api.close()
+
+
+async def test_a_worker_ends_on_sigterm_though_the_server_is_away(
+    server: Server, tmp_path: Path
+) -> None:
+    api = await Api.connect(server.url)
+    await api.create_partitioned("RAW", "raw", 4)
+    worker = Worker("churn", "ending", tmp_path, NATS=server.url)
+    try:
+        for number in range(200):
+            await api.client.publish(f"raw.a.n{number}", b"x y")
+        await eventually(lambda: "'caught_up': True" in worker.text(), 20)
+        server.kill()
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 30)
+    finally:
+        worker.kill()
+        await api.close()
+
+
+async def test_health_tells_why_nothing_is_committed(server: Server, tmp_path: Path) -> None:
+    app = make_app("health", server.url, tmp_path, partitions=1, commit_try_timeout=0.3)
+    topic = app.topic("t", value_type=int, partitions=1)
+    table = app.Table("n", default=int)
+
+    @app.agent(topic)
+    async def agent(stream: faust.Stream) -> None:
+        async for number in stream:
+            table[number] = "x" * 1000
+
+    api = await Api.connect(server.url)
+    state = app.jetstream.names.state_stream(0)
+    async with running(app):
+        assert app.jetstream.health()["problems"] == []
+        config = (await api(f"STREAM.INFO.{state}"))["config"]
+        await api(f"STREAM.UPDATE.{state}", {**config, "max_bytes": 1500})
+        for number in range(10):
+            await topic.send(value=number)
+        await eventually(lambda: app.jetstream.health()["problems"])
+        assert "maximum bytes" in app.jetstream.health()["problems"][0]
+        await api(f"STREAM.UPDATE.{state}", config)
+        await eventually(lambda: not app.jetstream.health()["problems"])
     await api.close()
 
 

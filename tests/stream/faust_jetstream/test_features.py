@@ -226,6 +226,55 @@ async def test_credentials_come_from_settings_and_are_in_no_url(
     assert base64
 
 
+async def test_tls_with_certificates_on_both_sides(make_server: Any, tmp_path: Path) -> None:
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1")
+    openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test ca")
+    for name in ("server", "client"):
+        openssl(
+            *new,
+            "-x509",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+            *subject,
+        )
+    server = make_server(
+        f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key", '
+        f'ca_file: "{tmp_path}/ca.pem", verify: true }}'
+    )
+    app = create_app(
+        "tls",
+        settings=JetStreamSettings(
+            servers=[server.url],
+            partitions=1,
+            tls_ca=tmp_path / "ca.pem",
+            tls_cert=tmp_path / "client.pem",
+            tls_key=tmp_path / "client.key",
+        ),
+        datadir=tmp_path / "data",
+    )
+    topic = app.topic("t", value_type=int, partitions=1)
+    got: list[int] = []
+
+    @app.agent(topic)
+    async def agent(stream: faust.Stream) -> None:
+        async for number in stream:
+            got.append(number)
+
+    async with running(app):
+        await topic.send(value=5)
+        await eventually(lambda: got == [5])
+
+
 async def test_a_wrong_password_stops_the_app_with_a_clear_error(
     make_server: Any, tmp_path: Path
 ) -> None:
