@@ -39,6 +39,8 @@ class _Segment:
     path: Path
     size: int
     batches: int = 0
+    given_up: bool = False
+    """Chosen to be dropped; nobody may read it any more."""
 
 
 class Spool:
@@ -224,7 +226,7 @@ class Spool:
         damaged = 0
         while not found:
             segment = self._segments.get(cursor.segment)
-            if segment is None or cursor.offset >= segment.size:
+            if segment is None or segment.given_up or cursor.offset >= segment.size:
                 following = next((each for each in self._segments if each > cursor.segment), None)
                 if following is None:
                     break
@@ -283,10 +285,16 @@ class Spool:
         return next(reversed(self._segments.values()))
 
     def victim(self, cursor: Position) -> int | None:
-        """The oldest segment that may be dropped: not in the reader's hands, not being written."""
+        """The oldest segment that may go: not in the reader's hands, not being written.
+
+        From now on it isn't read any more; :meth:`drop` is to follow.
+        """
         last = self._last().number if self._segments else 0
         held = max(cursor, self._read_to).segment
-        return next((each for each in self._segments if held < each < last), None)
+        number = next((each for each in self._segments if held < each < last), None)
+        if number is not None:
+            self._segments[number].given_up = True
+        return number
 
     def contents(self, number: int) -> Iterator[Record]:
         """The batches of one segment."""
