@@ -25,12 +25,13 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def environment(server: NatsServer) -> dict[str, str]:
+def environment(server: NatsServer, tmp_path: Path) -> dict[str, str]:
     """What a notebook's pod is given."""
     return {
         "TENWATCH_BROKER_SERVERS": f'["{server.url}"]',
         "TENWATCH_PRODUCER_NODE": NODE,
         "TENWATCH_CREDENTIALS_FILE": str(server.write_credentials(LOGIN)),
+        "TENWATCH_NOTEBOOK_FOLDER": str(tmp_path / "left"),
     }
 
 

@@ -17,7 +17,8 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from producers.notebook import cells
+from producers import notebook as extension
+from producers.notebook import cells, messages, settings
 from stream.contract.batch import read_identity, split_lines
 from stream.contract.cgroups import cgroup_owner
 from stream.contract.kinds.loss import LossEvent
@@ -134,11 +135,11 @@ async def test_cells_run_while_the_broker_is_away_and_arrive_when_it_is_back(
     server.kill()
     results = [notebook(f"value = {number}") for number in range(100)]
     assert all(each.success for each in results)
-    assert cells.status()["queued"] > 0
+    assert extension.status()["queued"] > 0
     server.start()
     events = await raw.until(101)
     assert [each.seq for each in events] == list(range(101))
-    assert cells.status()["dropped"] == 0
+    assert extension.status()["dropped"] == 0
 
 
 async def test_a_frozen_broker_freezes_no_cell_and_repeats_are_recognised(
@@ -149,7 +150,7 @@ async def test_a_frozen_broker_freezes_no_cell_and_repeats_are_recognised(
     server.freeze()
     try:
         assert all(notebook("pass").success for _ in range(20))
-        await eventually(lambda: cells.status()["problem"], 10, "a publish that timed out")
+        await eventually(lambda: extension.status()["problem"], 10, "a publish that timed out")
     finally:
         server.thaw()
     events = await raw.until(21)
@@ -164,7 +165,7 @@ async def test_what_the_full_queue_drops_is_counted_and_published(
     server.kill()
     for number in range(30):
         notebook(f"value = {number}")
-    dropped = cells.status()["dropped"]
+    dropped = extension.status()["dropped"]
     assert dropped >= 10
     server.start()
 
@@ -184,7 +185,7 @@ async def test_without_a_stream_cells_wait_and_then_arrive(
     server: NatsServer, notebook: Notebook
 ) -> None:
     notebook("pass")
-    await eventually(lambda: cells.status()["problem"], 10, "a refusal")
+    await eventually(lambda: extension.status()["problem"], 10, "a refusal")
     raw = Raw(server)
     await raw.make()
     await raw.until(2)
@@ -220,26 +221,94 @@ async def test_unloading_ends_the_reports_and_loading_begins_a_new_life(
     await raw.until(1)
     notebook("get_ipython().extension_manager.unload_extension('producers.notebook')")
     notebook("pass")
-    assert cells.status() == {}
+    assert extension.status() == {}
     notebook("get_ipython().extension_manager.load_extension('producers.notebook')")
     notebook("pass")
     events = await raw.until(2)
     assert len({each.boot for each in events}) == 2
 
 
-async def test_a_kernel_that_ends_sends_what_it_has(
-    raw: Raw, environment: dict[str, str], tmp_path: Path
-) -> None:
+async def kernel(environment: dict[str, str], tmp_path: Path, code: str) -> str:
+    """Run one cell in a kernel of its own, and wait for the kernel's end."""
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "IPython", "--ext=producers.notebook", "--no-banner", "--quick",
-         "-c", "import sys; print('ran'); sys.exit(3)"],
+         "-c", code],
         env={**os.environ, **environment, "IPYTHONDIR": str(tmp_path / "ipython")},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert "ran" in done.stdout
-    (event,) = await raw.until(1)
-    assert event.notebook
+    assert done.stderr == ""
+    return str(done.stdout)
+
+
+WAIT_UNTIL_PUBLISHED = """
+import time, producers.notebook as n
+end = time.monotonic() + 30
+while n.status()["published"] == 0 and time.monotonic() < end: time.sleep(0.05)
+"""
+
+
+async def test_a_kernel_that_ends_leaves_nothing_behind_when_the_broker_is_there(
+    raw: Raw, environment: dict[str, str], tmp_path: Path
+) -> None:
+    inner = f"get_ipython().run_cell('pass'){WAIT_UNTIL_PUBLISHED}"
+    await kernel(environment, tmp_path, inner)
+    events = await raw.until(2)
+    assert [each.seq for each in events] == [0, 1]
+    assert list((tmp_path / "left").iterdir()) == []
+
+
+async def test_what_a_kernel_could_not_send_its_successor_sends(
+    raw: Raw, environment: dict[str, str], server: NatsServer, tmp_path: Path
+) -> None:
+    server.kill()
+    out = await kernel(
+        environment, tmp_path, "for i in range(99): get_ipython().run_cell('pass')\nprint('ran')"
+    )
+    assert "ran" in out
+    left = list((tmp_path / "left").iterdir())
+    assert sum(each.read_bytes().count(b"\n") for each in left) == 100
+    assert (tmp_path / "left").stat().st_mode & 0o077 == 0
+    server.start()
+    wait = (
+        "import os, time\nend = time.monotonic() + 30\n"
+        f"while os.listdir({str(tmp_path / 'left')!r}) and time.monotonic() < end: time.sleep(0.05)"
+    )
+    await kernel(environment, tmp_path, wait)
+
+    async def all_there() -> list[ProcessEvent]:
+        events = await raw.events()
+        return events if len(events) >= 100 else []
+
+    events = await eventually(all_there, 20, "the cells of the first kernel", interval=0.1)
+    first = [each.seq for each in events if each.boot == events[0].boot]
+    assert first == list(range(100)), "all of them, once, in order"
+    assert not [each for each in (tmp_path / "left").iterdir() if each in left]
+
+
+async def test_what_is_no_batch_is_cleared_away_and_stops_nobody(
+    raw: Raw, environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "left"
+    folder.mkdir(mode=0o700)
+    for name, content in (("a.process", b""), ("b.process", b"no json\n"), ("c.loss", b"{}\n")):
+        (folder / name).write_bytes(content)
+    (folder / "notes.txt").write_text("of somebody else")
+    await kernel(environment, tmp_path, f"get_ipython().run_cell('pass'){WAIT_UNTIL_PUBLISHED}")
+    await raw.until(2)
+    assert [each.name for each in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
+    own = settings.own_folder(str(tmp_path / "own"))
+    assert own == tmp_path / "own"
+    assert own.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "open").mkdir(mode=0o755)
+    assert settings.own_folder(str(tmp_path / "open")) is None
+    (tmp_path / "link").symlink_to(own)
+    assert settings.own_folder(str(tmp_path / "link")) is None
+    (tmp_path / "file").touch()
+    assert settings.own_folder(str(tmp_path / "file")) is None
 
 
 async def test_a_notebooks_login_may_publish_cells_of_its_node_and_nothing_else(
@@ -290,42 +359,42 @@ def test_a_missing_setting_is_said_once_and_breaks_nothing(
 
 @given(st.text(min_size=1))
 def test_subjects_are_those_of_the_contract(node: str) -> None:
-    assert cells.escape_token(node) == escape_token(node)
+    assert messages.escape_token(node) == escape_token(node)
 
 
 @given(st.integers(0, 250_000_000_000_000_000))
 def test_times_are_those_of_the_contract(microseconds: int) -> None:
-    assert cells.timestamp(microseconds) == format_timestamp(microseconds)
+    assert messages.timestamp(microseconds) == format_timestamp(microseconds)
 
 
 def test_servers_are_read_as_a_list_or_with_commas() -> None:
     for text in ('["nats://a:1", "nats://b:2"]', "nats://a:1, nats://b:2"):
-        settings = cells.Settings.from_environment(
+        found = settings.Settings.from_environment(
             {"TENWATCH_BROKER_SERVERS": text, "TENWATCH_PRODUCER_NODE": "n"}
         )
-        assert settings.servers == ("nats://a:1", "nats://b:2")
-        assert settings.options() == {}
+        assert found.servers == ("nats://a:1", "nats://b:2")
+        assert found.options() == {}
 
 
 def test_a_password_never_shows(environment: dict[str, str]) -> None:
-    settings = cells.Settings.from_environment(environment)
-    assert settings.options()["password"] == "notebook-password-of-a-test"
-    assert "notebook-password" not in repr(settings)
+    found = settings.Settings.from_environment(environment)
+    assert found.options()["password"] == "notebook-password-of-a-test"
+    assert "notebook-password" not in repr(found)
 
 
 def test_the_pod_is_found_in_the_cgroup_or_in_the_kubelets_mounts(tmp_path: Path) -> None:
     uid = "3f2b8c1e-9d47-4a52-8e0f-5b6c7d8e9f01"
     path = f"/kubepods/burstable/pod{uid}/{'1' * 64}"
     (tmp_path / "cgroup").write_text(f"5:memory:{path}\n0::/\n")
-    assert cells.own_cgroup(tmp_path) == path
+    assert messages.own_cgroup(tmp_path) == path
     (tmp_path / "cgroup").write_text("0::/\n")
-    assert cells.own_cgroup(tmp_path) == ""
+    assert messages.own_cgroup(tmp_path) == ""
     (tmp_path / "mountinfo").write_text(
         "700 650 8:1 / / rw - overlay overlay rw\n"
         f"710 650 8:1 /var/lib/kubelet/pods/{uid}/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n"
     )
-    assert cgroup_owner(cells.own_cgroup(tmp_path)) == (uid, "")
-    assert cells.own_cgroup(tmp_path / "nothing") == ""
+    assert cgroup_owner(messages.own_cgroup(tmp_path)) == (uid, "")
+    assert messages.own_cgroup(tmp_path / "nothing") == ""
 
 
 @pytest.fixture
@@ -335,18 +404,23 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
         yield runtime
 
 
-def test_the_one_file_works_alone_in_a_container_and_knows_its_pod(
+def test_the_folder_works_alone_in_a_container_and_knows_its_pod(
     containers: Containers, tmp_path: Path
 ) -> None:
     pod = containers.pod()
     folder = tmp_path / "image"
-    folder.mkdir()
-    shutil.copy(cells.__file__, folder / "tenwatch_cells.py")
+    shutil.copytree(Path(cells.__file__).parent, folder / "tenwatch_cells")
     container = pod.run(
         ["/usr/bin/python3", "-I", "-c",
          "import sys; sys.path.insert(0, '/opt/cells')\n"
-         "import tenwatch_cells\nprint(tenwatch_cells.own_cgroup())"],
+         "import tenwatch_cells\n"
+         "tenwatch_cells.load_ipython_extension(None)\n"
+         "print(tenwatch_cells.messages.own_cgroup())"],
         mounts={folder: "/opt/cells"},
     )  # fmt: skip
     assert container.wait() == 0, container.output()
-    assert cgroup_owner(container.output().strip()) == (pod.uid, container.id)
+    complaint, path = container.output().splitlines()
+    assert complaint == "tenwatch: nats-py is not installed (pip install nats-py); " + (
+        "cells are not reported"
+    )
+    assert cgroup_owner(path) == (pod.uid, container.id)
