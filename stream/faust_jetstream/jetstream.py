@@ -138,6 +138,10 @@ class JetStream:
         """Return the number of the partition's next commit: rising for ever, over all owners."""
         return self._held(partition).next_commit
 
+    def committed_offset(self, partition: int, topic: str) -> int:
+        """Return the offset below which all events of a topic are committed; 0 if none are."""
+        return self._held(partition).offsets.get(topic, 0)
+
     def room(self, partition: int) -> int:
         """Return how many more keys and results the partition's next commit takes.
 

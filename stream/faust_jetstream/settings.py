@@ -36,6 +36,9 @@ class JetStreamSettings:
     token: str | None = field(default=None, repr=False)
     """Token, for servers that authorize by one. Default: none."""
 
+    nkey_seed: str | None = field(default=None, repr=False)
+    """An nkey seed, for programs that have read it from somewhere safe. Default: none."""
+
     nkey_seed_file: Path | None = None
     """File with an nkey seed (a file, so that the seed is not in argv or the environment)."""
 
@@ -223,6 +226,8 @@ class JetStreamSettings:
             options["password"] = self.password
         if self.token is not None:
             options["token"] = self.token
+        if self.nkey_seed is not None:
+            options["nkeys_seed_str"] = self.nkey_seed
         if self.nkey_seed_file is not None:
             options["nkeys_seed"] = str(self.nkey_seed_file)
         if self.credentials_file is not None:

@@ -184,11 +184,10 @@ asyncio.run(main())
     assert "SUM 20 stream.faust_jetstream.transport" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("how", ["password", "token", "nkey"])
+@pytest.mark.parametrize("how", ["password", "token", "nkey", "nkey file"])
 async def test_credentials_come_from_settings_and_are_in_no_url(
     make_server: Any, tmp_path: Path, how: str
 ) -> None:
-    import base64
     import os
 
     import nkeys
@@ -200,16 +199,18 @@ async def test_credentials_come_from_settings_and_are_in_no_url(
         "password": 'authorization { user: u, password: "s3cret-password" }',
         "token": 'authorization { token: "s3cret-token" }',
         "nkey": f"authorization {{ users: [ {{ nkey: {public} }} ] }}",
-    }[how]
+    }[how.removesuffix(" file")]
     server = make_server(authorization)
     settings = JetStreamSettings(servers=[server.url], partitions=1, inbox_prefix="_INBOX_u")
     if how == "password":
         settings.user, settings.password = "u", "s3cret-password"
     elif how == "token":
         settings.token = "s3cret-token"
+    elif how == "nkey":
+        settings.nkey_seed = seed.decode()
     else:
         settings.nkey_seed_file = tmp_path / "seed"
-    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in repr(settings) and seed.decode() not in repr(settings)
     app = create_app("secure", settings=settings, datadir=tmp_path / "data")
     assert "s3cret" not in repr(app.conf.broker)
     topic = app.topic("t", value_type=int, partitions=1)
@@ -223,7 +224,6 @@ async def test_credentials_come_from_settings_and_are_in_no_url(
     async with running(app):
         await topic.send(value=1)
         await eventually(lambda: got == [1])
-    assert base64
 
 
 async def test_tls_with_certificates_on_both_sides(make_server: Any, tmp_path: Path) -> None:
