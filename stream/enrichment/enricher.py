@@ -33,6 +33,7 @@ WAIT_MICROSECONDS: Final = 3 * MICROSECONDS
 second, a scan of the node within two."""
 WRITER_WAIT_MICROSECONDS: Final = 5 * MICROSECONDS
 """How long a file waits for its writer: longer, since the writer may itself wait for its pod."""
+_FORGET_EVERY: Final = 10 * MICROSECONDS
 _NUMBERED: Final = tuple(b"%d}\n" % number for number in range(512))
 
 
@@ -178,10 +179,11 @@ class Enricher:
         """Take in one record: the node's clock at once, the rest behind its producer's events."""
         event: ProgressLine = batch.events[0]
         facts = node.facts
-        facts.clock = max(facts.clock, parse_timestamp(event.ts))
+        before = facts.clock
+        facts.clock = max(before, parse_timestamp(event.ts))
         if event.producer == "pod":
             facts.pods_stopped = event.closing
-        if facts.forget():
+        if before // _FORGET_EVERY != facts.clock // _FORGET_EVERY and facts.forget():
             self._store[f"pods/{node.token}"] = facts.pods
         self._release(node, ready)
         if event.producer in node.lanes:

@@ -255,19 +255,22 @@ class PartitionWindows:
         """Whether :meth:`final_rows` has anything to give."""
         return bool(self._unsent)
 
-    def final_rows(self, version: int, messages: int = 200) -> Iterator[RowMessage]:
+    def final_rows(
+        self, version: int, messages: int = 200, windows: int = 200
+    ) -> Iterator[RowMessage]:
         """Rows of windows that closed or were corrected since they were last sent.
 
-        At most about ``messages`` of them at once; the others stay for the next commit.
+        Of at most so many windows, and about so many messages; the others stay for the next
+        commit.
         """
         sent = 0
-        while self._unsent and sent < messages:
+        while self._unsent and sent < messages and windows > 0:
             lane = next(iter(self._unsent.values()))
-            mine = [window for window, each in self._unsent.items() if each is lane]
-            for window in mine[:WINDOWS_PER_BATCH]:
+            mine = [window for window, each in self._unsent.items() if each is lane][:windows]
+            windows -= len(mine)
+            for window in mine:
                 del self._unsent[window]
-            rows = self._final_rows_of(lane, mine[:WINDOWS_PER_BATCH], version)
-            for payload in pack_rows(rows):
+            for payload in pack_rows(self._final_rows_of(lane, mine, version)):
                 sent += 1
                 yield RowMessage(lane.kind, lane.node, payload)
 

@@ -25,7 +25,7 @@ TICK_SECONDS: Final = 0.2
 """How often open windows are looked at for provisional rows."""
 PURGE_SECONDS: Final = 30.0
 ROW_MESSAGES: Final = 200
-"""Messages of final rows in one commit at most; the rest goes with the next one."""
+"""Messages of final rows, and windows that they are of, in one commit at most."""
 _INCARNATION_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _INCARNATION_SECONDS: Final = 4 * 3600
 
@@ -181,9 +181,8 @@ class WorkerApp:
         processor = self.processors.get(partition)
         if processor is None:
             return
-        room = self.jetstream.room(partition)
-        messages = max(1, min(ROW_MESSAGES, room // 2))
-        for row in processor.final_rows(self.jetstream.commit_number(partition), messages):
+        room = max(1, min(ROW_MESSAGES, self.jetstream.room(partition) // 4))
+        for row in processor.final_rows(self.jetstream.commit_number(partition), room, room):
             self.jetstream.outbox.send(partition, row.subject, row.payload)
         processor.use_rules(self.rules.rules)
 

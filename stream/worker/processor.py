@@ -7,9 +7,10 @@ what was committed, and goes on exactly there.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from stream.contract.batch import read_identity
+from stream.contract.batch import SCHEMA_HEADER, read_identity
 from stream.contract.buckets import bucket_version
-from stream.contract.errors import ContractError
+from stream.contract.errors import ContractError, HeaderError, SubjectError
+from stream.contract.kinds import KINDS
 from stream.contract.kinds.loss import DEFINITION as LOSS
 from stream.contract.state import StateStore
 from stream.contract.subjects import RAW, buckets_subject
@@ -36,6 +37,16 @@ _REFUSALS: Final = {
     "too_late": "its window was closed so long ago that it can't be corrected any more",
     "too_many_windows": "its batch spreads over too many windows",
 }
+
+
+def _reason(error: ContractError, headers: Mapping[str, str] | None) -> str:
+    """Why a whole message was refused, in one word."""
+    if not isinstance(error, HeaderError | SubjectError):
+        return "bad_batch"
+    kind, _, version = (headers or {}).get(SCHEMA_HEADER, "").partition("/")
+    known = KINDS.get(kind)
+    other = known is not None and version.isdecimal() and version != str(known.version)
+    return "unknown_version" if other else "bad_header"
 
 
 class Counts:
@@ -101,7 +112,8 @@ class Processor:
             node = identity.node
             decoded = decode_message(identity, offset, payload, node)
         except ContractError as error:
-            return [self._refuse(key, headers, payload, offset, "bad_batch", str(error))]
+            reason = _reason(error, headers)
+            return [self._refuse(key, headers, payload, offset, reason, str(error))]
         fresh = self.windows.observe(
             node, identity.kind, identity.boot, identity.first_seq, identity.last_seq
         )
@@ -128,10 +140,10 @@ class Processor:
         """Identify by other rules; call it right before a commit is cut."""
         self.enricher.use_rules(rules)
 
-    def final_rows(self, commit: int, messages: int = 200) -> Iterator[Message]:
-        """Rows that belong into the commit of this number."""
+    def final_rows(self, commit: int, messages: int = 200, windows: int = 200) -> Iterator[Message]:
+        """Rows that belong into the commit of this number, of so many windows at most."""
         version = bucket_version(self._incarnation, commit, True)
-        yield from self._rows(self.windows.final_rows(version, messages))
+        yield from self._rows(self.windows.final_rows(version, messages, windows))
 
     def provisional_rows(self, commit: int) -> Iterator[Message]:
         """Rows of open windows; ``commit`` is the number of the commit that is yet to come."""

@@ -20,8 +20,8 @@ from stream.worker.settings import Names, WorkerRole
 
 _log: Final = logging.getLogger("tenwatch.worker")
 _COLLECTOR: Final = (50_000, 20, 50)
-"""Python's default (700, 10, 10) looks for cycles after every second batch; a worker makes none in
-its hot path, and a quarter of its time went there."""
+"""Python's default (700, 10, 10) looks for cycles after every second batch, and a quarter of a
+worker's time went there."""
 
 
 class ExitCode(IntEnum):
@@ -35,13 +35,18 @@ class ExitCode(IntEnum):
     """It can't run as it is configured."""
 
 
+def tune_garbage_collector() -> None:
+    """Look for cycles seldom: a worker makes none in its hot path."""
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR)
+
+
 def run_worker(role: WorkerRole, on_ready: Callable[[dict[str, str]], None] | None = None) -> int:
     """Run until SIGTERM or SIGINT and give the exit code.
 
     ``on_ready`` is told the address of ``health`` once the worker has its partitions.
     """
-    gc.freeze()
-    gc.set_threshold(*_COLLECTOR)
+    tune_garbage_collector()
     return asyncio.run(_Run(role, on_ready).run())
 
 

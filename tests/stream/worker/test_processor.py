@@ -42,25 +42,27 @@ def test_what_is_published_carries_the_identity_of_the_raw_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "reason"),
     [
-        ("Tenwatch-Schema", "file/2"),
-        ("Tenwatch-Schema", "process/1"),
-        ("Tenwatch-Schema", ""),
-        ("Tenwatch-Node", "node-b"),
-        ("Tenwatch-Count", "4"),
-        ("Tenwatch-Count", "0"),
-        ("Tenwatch-Count", "x"),
-        ("Tenwatch-First-Seq", "-1"),
-        ("Tenwatch-Boot", "b" * 200),
+        ("Tenwatch-Schema", "file/2", "unknown_version"),
+        ("Tenwatch-Schema", "process/1", "bad_header"),
+        ("Tenwatch-Schema", "", "bad_header"),
+        ("Tenwatch-Node", "node-b", "bad_header"),
+        ("Tenwatch-Count", "4", "bad_batch"),
+        ("Tenwatch-Count", "0", "bad_header"),
+        ("Tenwatch-Count", "x", "bad_header"),
+        ("Tenwatch-First-Seq", "-1", "bad_header"),
+        ("Tenwatch-Boot", "b" * 200, "bad_batch"),
     ],
 )
-def test_a_message_whose_headers_are_wrong_is_refused_whole_and_kept(name: str, value: str) -> None:
+def test_a_message_whose_headers_are_wrong_is_refused_whole_and_kept(
+    name: str, value: str, reason: str
+) -> None:
     (raw,) = saves().messages()
     raw.headers[name] = value
     run = process([raw, *saves().messages()])
     (letter,) = run.lines("dead.worker.")
-    assert letter["reason"] == "bad_batch"
+    assert letter["reason"] == reason
     assert letter["payload"].encode() == raw.payload
     assert len(run.lines("events.")) == 3
 
