@@ -9,9 +9,11 @@ import sys
 
 import typer
 
+from stream.settings.errors import SettingsError
 from tenwatch.commands import (
     audit,
     dead,
+    doctor,
     forget,
     produce,
     query,
@@ -23,7 +25,7 @@ from tenwatch.commands import (
     up,
     work,
 )
-from tenwatch.errors import TenwatchError
+from tenwatch.errors import TenwatchError, UsageError
 
 app = typer.Typer(
     name="tenwatch",
@@ -42,6 +44,7 @@ app.command("replay")(replay.run)
 app.command("audit")(audit.run)
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(dead.app, name="dead")
+app.command("doctor")(doctor.run)
 app.command("forget")(forget.run)
 app.add_typer(schema.app, name="schema")
 app.command("produce")(produce.run)
@@ -56,6 +59,9 @@ def main() -> None:
     except TenwatchError as error:
         print(f"tenwatch: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except SettingsError as error:
+        print(f"tenwatch: {error}", file=sys.stderr)
+        sys.exit(UsageError.exit_code)
     except BrokenPipeError:
         # The reader of a pipe (head, say) has gone: that is a normal end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

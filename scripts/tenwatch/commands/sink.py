@@ -20,7 +20,7 @@ def run(
     """
     from sinks.ingest.run import SinkRole, run_sink
     from stream.settings import Configuration
-    from tenwatch.logs import start_logging
+    from stream.settings.logs import start_logging
 
     start_logging()
     raise typer.Exit(run_sink(SinkRole.of(Configuration.load(config))))

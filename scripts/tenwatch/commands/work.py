@@ -19,9 +19,9 @@ def run(
     Example: TENWATCH_BROKER_SERVERS='["nats://nats-0:4222"]' tenwatch work
     """
     from stream.settings import Configuration
+    from stream.settings.logs import start_logging
     from stream.worker.run import run_worker
     from stream.worker.settings import WorkerRole
-    from tenwatch.logs import start_logging
 
     start_logging()
     raise typer.Exit(run_worker(WorkerRole.of(Configuration.load(config))))

@@ -20,7 +20,7 @@ def find_server() -> Path:
     on_path = shutil.which("nats-server")
     bundled = Path(sys.executable).parent / "nats-server"
     for candidate in (Path(on_path) if on_path else None, bundled):
-        if candidate is not None and candidate.exists() and _version(candidate) >= OLDEST:
+        if candidate is not None and candidate.exists() and server_version(candidate) >= OLDEST:
             return candidate.resolve()
     raise StartError(
         f"there is no nats-server of version {OLDEST[0]}.{OLDEST[1]} or newer; "
@@ -28,7 +28,8 @@ def find_server() -> Path:
     )
 
 
-def _version(path: Path) -> tuple[int, int]:
+def server_version(path: Path) -> tuple[int, int]:
+    """Major and minor version of a server's program; zeros if it can't be run."""
     try:
         done = subprocess.run(
             [str(path), "--version"], capture_output=True, text=True, timeout=10, check=False

@@ -28,6 +28,8 @@ MAXIMUM_BROKER_BYTES = 64 * 1024**3
 section ``streams``, and those of a few replay runs. Only what they hold is on disk."""
 UNUSABLE = frozenset({2})
 """The exit code of every role for settings that can't work: starting again would not help."""
+PYTHON = (sys.executable, "-P")
+"""Without the working folder on the module path: nobody slips a module in."""
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 """Of our own environment, beside what begins with TENWATCH_."""
 
@@ -137,7 +139,7 @@ class _Builder:
         watched = [str(path) for path in self.options.watch]
         return Part(
             name=name,
-            argv=self._tenwatch("produce", name),
+            argv=producer_argv(self.options.config, name),
             environment=self._environment(
                 {
                     "PRODUCER_HEALTH_PORT": port,
@@ -177,5 +179,11 @@ class _Builder:
 
 def tenwatch_argv(config: Path | None, *words: str) -> list[str]:
     """This program again, as another role; without a secret in it."""
-    argv = [sys.executable, "-m", "tenwatch", *words]
+    argv = [*PYTHON, "-m", "tenwatch", *words]
+    return argv if config is None else [*argv, "--config", str(config)]
+
+
+def producer_argv(config: Path | None, *names: str) -> list[str]:
+    """Producers, by the door that costs the least memory."""
+    argv = [*PYTHON, "-m", "producers", *names]
     return argv if config is None else [*argv, "--config", str(config)]
