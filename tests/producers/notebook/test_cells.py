@@ -409,7 +409,8 @@ def test_the_folder_works_alone_in_a_container_and_knows_its_pod(
 ) -> None:
     pod = containers.pod()
     folder = tmp_path / "image"
-    shutil.copytree(Path(cells.__file__).parent, folder / "tenwatch_cells")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(cells.__file__).parent, folder / "tenwatch_cells", ignore=ignored)
     container = pod.run(
         ["/usr/bin/python3", "-I", "-c",
          "import sys; sys.path.insert(0, '/opt/cells')\n"
@@ -419,7 +420,7 @@ def test_the_folder_works_alone_in_a_container_and_knows_its_pod(
         mounts={folder: "/opt/cells"},
     )  # fmt: skip
     assert container.wait() == 0, container.output()
-    complaint, path = container.output().splitlines()
+    path, complaint = sorted(container.output().splitlines())
     assert complaint == "tenwatch: nats-py is not installed (pip install nats-py); " + (
         "cells are not reported"
     )
