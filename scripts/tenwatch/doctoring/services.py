@@ -74,7 +74,7 @@ async def _broker(instance: Instance) -> AsyncIterator[Finding]:
     try:
         async with open_admin_broker(instance, "tenwatch doctor") as connection:
             await connection.wait_connected(5)
-            version = connection.client.connected_server_version
+            version = str(connection.client.connected_server_version).strip("<>").split()[-1]
             yield ok(AREA, check, f"nats-server {version}")
             jetstream = JetStream(connection)
             account = await jetstream.request("INFO", model=_Account)
@@ -118,24 +118,23 @@ def _store(data: Path | None) -> list[Finding]:
     except TenwatchError as error:
         return [broken(AREA, check, str(error), "is the sink running? See logs/sink.log")]
     findings = [ok(AREA, check, f"ClickHouse {version} at {client.url}")]
-    for row in producers:
-        findings += _producer(*row)
+    nodes = sorted({str(row[0]) for row in producers})
+    for node in nodes:
+        findings += _producers(node, [row for row in producers if row[0] == node])
     return findings
 
 
-def _producer(node: str, kind: str, alive: Any, age: float, degraded: list[str]) -> list[Finding]:
-    if kind in ("progress", "loss"):
-        return []
-    check = f"producer of {kind} on {node}"
-    if not alive:
-        return [
-            note(
-                AREA,
-                check,
-                f"silent for {age:.0f} s",
-                "if it should run, start it: tenwatch produce",
-            )
-        ]
-    if degraded:
-        return [note(AREA, check, sentence, "as it says") for sentence in degraded]
-    return [ok(AREA, check, "alive")]
+def _producers(node: str, rows: list[list[Any]]) -> list[Finding]:
+    """What the producers of a node said of themselves."""
+    check = f"producers on {node}"
+    kinds = [str(kind) for _, kind, alive, _, _ in rows if alive]
+    findings = [ok(AREA, check, f"alive: {', '.join(kinds)}")] if kinds else []
+    for _, kind, alive, age, _ in rows:
+        if not alive:
+            remedy = "if it should run, start it: tenwatch produce"
+            findings.append(note(AREA, check, f"{kind} is silent for {age:.0f} s", remedy))
+    # One process tells the same for each of its kinds.
+    for sentence in sorted({each for *_, degraded in rows for each in degraded}):
+        found, _, remedy = sentence.rpartition("; ")
+        findings.append(note(AREA, check, found or sentence, remedy if found else ""))
+    return findings
