@@ -28,6 +28,7 @@ from producers.file.events import (
 _READ_BYTES: Final = 256 * 1024
 _PAUSE_SECONDS: Final = 0.01
 _CACHED_FOLDERS: Final = 65_536
+_CACHED_ELSEWHERE: Final = 8192
 _OUTSIDE: Final = b""
 
 _MASK: Final = (
@@ -68,6 +69,7 @@ class FanotifyEmitter(EventEmitter):
         self._clock = clock or Clock()
         self._ignores = ignores
         self._folders: dict[bytes, bytes] = {}
+        self._elsewhere: set[bytes] = set()
         self._mount = -1
         self.reading_since_us: int | None = None
         """Since when something read from the kernel may not have been queued; None if nothing."""
@@ -219,10 +221,17 @@ class FanotifyEmitter(EventEmitter):
 
     def _folder(self, handle: bytes) -> bytes:
         """The path of a folder beneath or above the root; empty for one elsewhere or gone."""
+        if handle in self._elsewhere:
+            return _OUTSIDE
         path = self._folders.get(handle)
         if path is None:
             path = self._resolve(handle)
             if path is None:
+                return _OUTSIDE
+            if path == _OUTSIDE:
+                if len(self._elsewhere) >= _CACHED_ELSEWHERE:
+                    self._elsewhere.clear()
+                self._elsewhere.add(handle)
                 return _OUTSIDE
             if len(self._folders) >= _CACHED_FOLDERS:
                 self._folders.pop(next(iter(self._folders)))
@@ -254,12 +263,15 @@ class FanotifyEmitter(EventEmitter):
             os.close(opened)
 
     def _forget(self, old: bytes) -> None:
-        """Drop what a renamed folder makes wrong: paths beneath it, and what was elsewhere."""
+        """Drop what a renamed folder makes wrong: paths beneath it, or what was elsewhere."""
+        if old == _OUTSIDE:
+            self._elsewhere.clear()
+            return
         beneath = old + b"/"
         stale = [
             handle
             for handle, path in self._folders.items()
-            if path in (_OUTSIDE, old) or path.startswith(beneath)
+            if path == old or path.startswith(beneath)
         ]
         for handle in stale:
             del self._folders[handle]

@@ -103,6 +103,7 @@ class Settler:
             return True  # what took it away has not been read yet: it may have been a move
         self._report("deleted", change, None)
         self._state.remove(path, now_us)
+        self._touch_links(path, row.inode, now_us)
         return False
 
     def _settle_present(
@@ -144,8 +145,10 @@ class Settler:
             self._state.put(path, new, is_new=row is None)
         else:
             self.untracked += 1
+        if row is not None and row.inode != new.inode:
+            self._touch_links(path, row.inode, now_us)
         if look.stat.st_nlink > 1 and stat.S_ISREG(look.stat.st_mode):
-            self._touch_links(path, new, now_us)
+            self._touch_links(path, new.inode, now_us, new)
         return not look.steady
 
     def _origin(
@@ -178,10 +181,13 @@ class Settler:
         except OSError:
             return False
 
-    def _touch_links(self, path: bytes, new: Row, now_us: int) -> None:
-        """Another name of the same file changed with it, and the kernel told only of one."""
-        for other, row in self._state.with_inode(new.inode):
-            if other != path and _differs(row, new):
+    def _touch_links(self, path: bytes, inode: int, now_us: int, new: Row | None = None) -> None:
+        """Look at the other names of a file: they change with it, and the kernel told of one only.
+
+        ``new`` is what it is now; None when this name is gone, maybe after a last write.
+        """
+        for other, row in self._state.with_inode(inode):
+            if other != path and (new is None or _differs(row, new)):
                 self._changes.touch(other, now_us)
 
     def _publish_content(self, change: Change, disk: Disk, look: Look, new: Row) -> Row:

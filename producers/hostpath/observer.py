@@ -53,8 +53,6 @@ class HostPathObserver:
         for each in settings.roots:
             if not Path(each).is_absolute():
                 raise RootError(f"hostpath.roots: {each!r} is not an absolute path")
-        if not settings.roots:
-            raise RootError("no folder to list is configured; name some in hostpath.roots")
         self._settings = settings
         self._data_folder = data_folder
         paths = dict.fromkeys(os.path.normpath(os.fsencode(each)) for each in settings.roots)

@@ -9,7 +9,8 @@ class HostPathSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Which folders to take inventory of, how often, and how much of them."""
 
     roots: tuple[str, ...] = ()
-    """Folders to list, absolute. Default: none. One that does not exist is reported as missing."""
+    """Folders to list, absolute. Default: none, and nothing is observed. One that does not exist
+    is reported as missing."""
 
     interval_seconds: Annotated[float, Meta(gt=0)] = 60.0
     """Seconds between scans. Default: 60; a scan costs a system call per entry."""

@@ -168,6 +168,18 @@ def test_a_write_through_one_hard_link_is_told_of_the_other(start, root, on_disk
     assert watched.sink.final_state() == on_disk(root)
 
 
+@any_method
+def test_a_last_write_through_a_link_that_is_then_removed_is_told(start, root, on_disk) -> None:
+    watched = start()
+    (root / "a.c").write_text("one")
+    os.link(root / "a.c", root / "b.c")
+    watched.until_quiet()
+    (root / "a.c").write_text("two and more")
+    (root / "a.c").unlink()
+    watched.until(lambda: watched.sink.final_state() == on_disk(root))
+    assert watched.sink.actions(root / "b.c") == ["created", "modified"]
+
+
 def test_a_link_is_told_as_itself_and_never_followed(start, root, tmp_path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()

@@ -388,7 +388,16 @@ def test_a_hundred_thousand_entries_do_not_block(start, root) -> None:
     assert longest < 0.5
 
 
-@pytest.mark.parametrize(("roots", "problem"), [((), "no folder"), (("relative",), "absolute")])
-def test_roots_that_make_no_sense_are_refused(roots, problem, tmp_path) -> None:
-    with pytest.raises(RootError, match=problem):
-        HostPathObserver(HostPathSettings(roots=roots), tmp_path)
+def test_without_roots_it_rests(tmp_path) -> None:
+    watched = Watched(HostPathObserver(HostPathSettings(), tmp_path), Recorder())
+    watched.observer.start(watched.sink)
+    try:
+        watched.until(lambda: watched.observer.ready() is None and watched.sink.watermarked)
+        assert watched.observer.degraded() == [] and watched.sink.events == []
+    finally:
+        watched.observer.stop()
+
+
+def test_a_root_that_is_not_absolute_is_refused(tmp_path) -> None:
+    with pytest.raises(RootError, match="absolute"):
+        HostPathObserver(HostPathSettings(roots=("relative",)), tmp_path)
