@@ -87,21 +87,32 @@ def compact_ledger(store: Store, client: Client) -> int:
 
 
 def clear_ended_processes(store: Store, client: Client) -> None:
-    """Take ended processes out of ``process_live``.
+    """Take ended processes out of ``process_live``, then forget that they had ended.
 
-    An exit that was stored before its exec (an old spool came late) leaves an exec that nothing
-    hides; it is found by looking for its exit among the last two days'.
+    An exec that was stored after its exit (an old spool came late) is ended, too: its exit is
+    among the last two days' events.
     """
     template = schema_template(store.settings)
-    live, events = template.local("process_live"), template.local("process_events")
-    key = "sipHash64(node, exec_id)"
+    live, ended = template.local("process_live"), template.local("process_ended")
     client.command(
-        f"INSERT INTO {live} SELECT * EXCEPT (process_key, ended, state_version), process_key, 1, "
-        f"bitOr(state_version, bitShiftLeft(toUInt64(1), 62)) FROM {live} FINAL "
-        f"WHERE process_key IN (SELECT {key} FROM {events} "
-        "WHERE action = 'exit' AND ts > now() - toIntervalDay(2))"
+        f"ALTER TABLE {live}{template.on_cluster} DELETE WHERE "
+        f"process_key IN (SELECT process_key FROM {ended}) OR process_key IN ("
+        f"SELECT sipHash64(node, exec_id) FROM {template.local('process_events')} "
+        "WHERE action = 'exit' AND NOT notebook AND ts > now() - toIntervalDay(2) "
+        f"AND exec_id IN (SELECT exec_id FROM {live}))",
+        settings={"mutations_sync": 2},
     )
-    client.command(f"OPTIMIZE TABLE {live}{template.on_cluster} FINAL CLEANUP")
+    # The newest ten minutes stay: what ended while the deletion ran is among them.
+    for (partition,) in client.rows(
+        "SELECT DISTINCT partition_id FROM system.parts WHERE active AND "
+        "database = {database:String} AND table = {table:String} "
+        "AND max_time < now() - toIntervalMinute(10)",
+        {
+            "database": store.settings.database,
+            "table": "process_ended_local" if store.settings.cluster else "process_ended",
+        },
+    ):
+        client.command(f"ALTER TABLE {ended}{template.on_cluster} DROP PARTITION ID '{partition}'")
 
 
 def guard_disk(store: Store, client: Client) -> list[DroppedDay]:

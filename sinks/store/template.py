@@ -6,7 +6,6 @@
 ``${name:name}``          what people ask: ``name``, on a cluster the distributed table
 ``${engine:MergeTree}``   the engine, on a cluster its Replicated form
 ``${settings}``           the settings of a table that events are inserted into
-``${settings_cleanup}``   the same for one that OPTIMIZE … CLEANUP empties
 ``${distributed:n:key}``  on a cluster the Distributed table over ``n_local``; else nothing
 ``${include:file a b}``   a file of the folder ``fragments``, with ``@1`` and ``@2`` replaced
 """
@@ -74,11 +73,6 @@ class Template:
                 return self._engine(argument)
             case "settings":
                 return self._table_settings()
-            case "settings_cleanup":
-                return (
-                    f"{self._table_settings()},\n"
-                    "    allow_experimental_replacing_merge_with_cleanup = 1"
-                )
             case "distributed":
                 table, _, key = argument.partition(":")
                 return self._distributed(table, key)

@@ -8,5 +8,5 @@ TABLE = SinkTable(
     stream=EVENTS_STREAM,
     subject="events.process.*",
     table="process_events",
-    feeds=("process_live_feed",),
+    feeds=("process_live_feed", "process_ended_feed"),
 )

@@ -19,3 +19,4 @@ SELECT
     notebook,
     log_partition, log_offset, log_line
 FROM ${name:process_live} FINAL
+WHERE process_key NOT IN (SELECT process_key FROM ${name:process_ended})

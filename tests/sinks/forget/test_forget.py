@@ -26,6 +26,7 @@ def filled(store: Store, insert: Any) -> Store:
                 "student": student, "course": course, "namespace": "ide", "pod": f"pod-{student}",
                 "path": f"/w/{student}/a.c", "content": f"content of {student}",
                 "log_offset": 10 + number, "exec_id": student,
+                "action": "exec",
             }
             for number, (student, course) in enumerate(PEOPLE.items())
         ]  # fmt: skip
