@@ -6,7 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from .atomic import BATCH_TOO_LARGE, NoAnswerError, send_batch
 from .connection import UNANSWERED, Connection, is_transient
-from .errors import ApiError, BatchTooLargeError, FencedError, JetStreamTransportError
+from .errors import (
+    ApiError,
+    BatchTooLargeError,
+    FencedError,
+    JetStreamTransportError,
+    MessageTooLargeError,
+)
 from .names import Names
 from .ownership import read_record
 from .partition import Cut, Partition
@@ -14,6 +20,9 @@ from .partition import Cut, Partition
 logger = logging.getLogger(__name__)
 
 _NO_ANSWER: tuple[type[Exception], ...] = (NoAnswerError, *UNANSWERED)
+
+_BATCH_HEADERS = 256
+"""Bytes of headers that a batch adds to a message, at most."""
 
 _REFUSED = frozenset({10071, 10176})
 """Wrong last sequence; incomplete batch. After a lost answer both can mean "committed"."""
@@ -69,6 +78,11 @@ class Committer:
 
     async def _commit(self, partition: Partition, cut: Cut) -> int:
         settings = self.connection.settings
+        limit = self.connection.client.max_payload - _BATCH_HEADERS
+        for message in cut.messages:
+            size = len(message.payload) + len(message.headers)
+            if size > limit:
+                raise MessageTooLargeError(message.subject, size, limit)
         wait = settings.retry_wait
         while True:
             try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REBALANCE_END_TIMEOUT = 30.0
+_REBALANCE_ERRORS: tuple[type[Exception], ...] = (FencedError, *FAILED)
 _ACQUIRE_ERRORS: tuple[type[Exception], ...] = (JetStreamTransportError, *UNANSWERED)
 
 
@@ -42,6 +43,7 @@ class Coordinator(Service):  # type: ignore[misc]
         self._prepared: set[str] | None = None
         self._topics_changed = False
         self._rolled_back: set[int] = set()
+        self._superseded: dict[int, int] = {}
         self.membership = Membership(
             self.context.settings,
             self.context.names,
@@ -97,7 +99,11 @@ class Coordinator(Service):  # type: ignore[misc]
             return
         wanted = set(view.assignment.get(self.membership.member, ()))
         self.wanted = wanted
-        free = {p for p in wanted - self.held if self._is_free(p, view)}
+        free = {
+            p
+            for p in wanted - self.held
+            if self._is_free(p, view) and self._superseded.get(p, -1) < view.generation
+        }
         target = (self.held & wanted) | free
         lost = self._rolled_back & self.held
         first = not self.consumer.rebalanced
@@ -108,11 +114,9 @@ class Coordinator(Service):  # type: ignore[misc]
         self._topics_changed = False
         try:
             await self._rebalance(target, view)
-        except (SupersededError, FencedError) as error:
-            logger.info("rebalancing again: %s", error)
-        except FAILED as error:
+        except _REBALANCE_ERRORS as error:
             logger.warning("rebalancing again: %r", error)
-            await asyncio.sleep(self.context.settings.retry_wait)
+            await asyncio.sleep(2 * self.context.settings.retry_wait)
         self._changed.set()
 
     def _is_free(self, partition: int, view: View) -> bool:
@@ -144,6 +148,9 @@ class Coordinator(Service):  # type: ignore[misc]
             try:
                 await self.context.engine.acquire(partition, view.generation)
                 self.held.add(partition)
+            except SupersededError as error:
+                logger.info("waiting for a later assignment: %s", error)
+                self._superseded[partition] = view.generation
             except _ACQUIRE_ERRORS as error:
                 failed = error
         self._announce(set(self.held))

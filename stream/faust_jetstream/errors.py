@@ -129,6 +129,19 @@ class BatchTooLargeError(JetStreamTransportError):
         self.limit = limit
 
 
+class MessageTooLargeError(JetStreamTransportError):
+    """A message is above the server's ``max_payload``, which would close the connection."""
+
+    def __init__(self, subject: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"a message of {size} bytes for {subject} is above the server's max_payload of "
+            f"{limit}: split it (a table value: into several keys), or raise the limit."
+        )
+        self.subject = subject
+        self.size = size
+        self.limit = limit
+
+
 class DuplicateMemberError(JetStreamTransportError):
     """A younger process runs with this worker's member id; the older one gives way."""
 

@@ -22,6 +22,7 @@ from .assignment import assign
 from .connection import FAILED, Connection, is_transient, parse_reply
 from .errors import ApiError, DuplicateMemberError
 from .names import Names, token
+from .ownership import read_record
 from .reader import Reader
 from .settings import JetStreamSettings
 from .tasks import wait_event
@@ -197,7 +198,14 @@ class Membership:
         if reader.pending == 0 and not reader.buffer:
             await self._lead(now)
         if changed or self._expired_view(now):
+            self._forget_the_long_dead(now)
             self._update_view(now)
+
+    def _forget_the_long_dead(self, now: float) -> None:
+        for subject, record in list(self._records.items()):
+            member = subject.startswith(f"{self._root}.member.")
+            if member and now - record.changed > 20 * self.settings.lease:
+                del self._records[subject]
 
     def _forgive(self, now: float) -> None:
         for record in self._records.values():
@@ -246,7 +254,10 @@ class Membership:
         connection = self._connection
         if connection is None:
             return None
-        headers = {"Nats-TTL": f"{max(int(self.settings.lease * 20), 60)}s"}
+        headers = {}
+        if subject == self._own_subject:
+            # Only the litter of members that come no more; whether one lives is not told by it.
+            headers["Nats-TTL"] = f"{max(int(self.settings.lease * 20), 60)}s"
         if expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         try:
@@ -258,7 +269,14 @@ class Membership:
             refused = isinstance(error, ApiError) and error.err_code == _WRONG_LAST_SEQUENCE
             if not refused and not is_transient(error):
                 raise
-            if not refused:
+            if refused:
+                # Somebody else was faster, or the record is gone: the server tells.
+                found = await read_record(connection, self.names.group_stream(), subject)
+                if found.sequence:
+                    self._records[subject] = _Record(found.sequence, found.value, time.monotonic())
+                else:
+                    self._records.pop(subject, None)
+            else:
                 logger.warning("group record %s not written: %r", subject, error)
             return None
 

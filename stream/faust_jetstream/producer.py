@@ -1,12 +1,15 @@
 """The producer: faust's sends as pipelined JetStream publishes."""
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import weakref
+from collections import Counter
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
+from faust.agents.agent import current_agent
 from faust.streams import current_event
 from faust.transport.producer import Producer as FaustProducer
 from faust.transport.producer import ProducerBuffer
@@ -50,7 +53,7 @@ class Producer(FaustProducer):  # type: ignore[misc]
         self.buffer.app = self.app
         self.buffer.producer = self
         self._round_robin = itertools.count()
-        self._sent_by_event: weakref.WeakKeyDictionary[Any, itertools.count[int]] = (
+        self._sent_by_event: weakref.WeakKeyDictionary[Any, Counter[bytes]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -89,7 +92,7 @@ class Producer(FaustProducer):  # type: ignore[misc]
             )
         subject, payload, told = known.message(partition, key, value, timestamp, headers)
         sent = self.context.sends.publish_soon(
-            subject, payload, told, msg_id=self._message_id(topic, partition)
+            subject, payload, told, msg_id=self._message_id(subject, key, payload)
         )
         tp = TP(topic, partition)
         place = asyncio.get_running_loop().create_future()
@@ -109,16 +112,25 @@ class Producer(FaustProducer):  # type: ignore[misc]
         sent.add_done_callback(arrived)
         return place
 
-    def _message_id(self, topic: str, partition: int) -> str | None:
+    def _message_id(self, subject: str, key: bytes | None, payload: bytes) -> str | None:
+        """Return an id that the same message gets when the event is processed again.
+
+        It is made of the event and of the message itself, so that an agent that sends in
+        another order the second time, or something else, has nothing dropped.
+        """
         event = current_event() if self.context.settings.deduplicate_sends else None
         if event is None or self.context.topics.known.get(event.message.topic) is None:
             return None
         message = event.message
-        counter = self._sent_by_event.get(event)
-        if counter is None:
-            counter = self._sent_by_event[event] = itertools.count()
+        agent = current_agent()
+        content = b"\0".join(
+            (agent.name.encode() if agent else b"", subject.encode(), key or b"", payload)
+        )
+        digest = hashlib.blake2b(content, digest_size=12).digest()
+        sent = self._sent_by_event.setdefault(event, Counter())
+        sent[digest] += 1
         source = f"{self.context.names.app}.{message.topic}.{message.partition}.{message.offset}"
-        return f"{source}>{topic}.{partition}.{next(counter)}"
+        return f"{source}.{digest.hex()}.{sent[digest]}"
 
     async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
         """Publish a message and wait until the stream has it."""

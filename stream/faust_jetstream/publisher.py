@@ -11,7 +11,13 @@ import orjson
 from nats.aio.msg import Msg
 
 from .connection import Connection, is_transient
-from .errors import ApiError, JetStreamTransportError, PublishError, WindowFullError
+from .errors import (
+    ApiError,
+    JetStreamTransportError,
+    MessageTooLargeError,
+    PublishError,
+    WindowFullError,
+)
 from .names import check_subject
 from .tasks import stop_task, wait_event
 from .wire import header_block, publish_frame
@@ -200,10 +206,7 @@ class Publisher:
             block = b"Nats-Msg-Id: %b\r\n" % f"{self._unique}.{number}".encode() + block
         limit = self.connection.client.max_payload
         if len(payload) + len(block) > limit:
-            raise JetStreamTransportError(
-                f"a message of {len(payload)} bytes to {subject} is above the server's "
-                f"max_payload of {limit}: split it, or raise the server's limit."
-            )
+            raise MessageTooLargeError(subject, len(payload), limit)
         frame = publish_frame(check_subject(subject), f"{self._inbox}.{number}", block, payload)
         entry = _Unacknowledged(number, subject, frame, future, time.monotonic())
         entry.due += self.settings.publish_timeout

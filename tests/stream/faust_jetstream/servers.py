@@ -1,5 +1,6 @@
 """nats-servers for these tests: one, or a cluster of three, each on ports of its own."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import nats.errors
 import orjson
 
 from tests.support.polling import eventually_sync
@@ -186,7 +188,14 @@ class Api:
     async def read(
         self, stream: str, subject: str = ">"
     ) -> list[tuple[str, bytes, dict[str, str]]]:
-        """All messages of a stream: subject, payload, headers."""
+        """All messages of a stream: subject, payload, headers; asked again until answered."""
+        while True:
+            try:
+                return await self._read(stream, subject)
+            except (nats.errors.Error, TimeoutError, _IncompleteError):
+                await asyncio.sleep(0.3)
+
+    async def _read(self, stream: str, subject: str) -> list[tuple[str, bytes, dict[str, str]]]:
         answer = await self(
             f"CONSUMER.CREATE.{stream}",
             {
@@ -207,21 +216,28 @@ class Api:
         subscription = await self.client.subscribe(
             inbox, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
-        left = answer["num_pending"]
-        while left:
-            batch = min(left, 5000)
-            await self.client.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{answer['name']}",
-                orjson.dumps({"batch": batch, "expires": 30 * 10**9}),
-                reply=inbox,
-            )
-            for _ in range(batch):
-                message = await subscription.next_msg(30)
-                assert message.reply, message.headers
-                found.append((message.subject, message.data, message.headers or {}))
-            left -= batch
-        await subscription.unsubscribe()
+        try:
+            left = answer["num_pending"]
+            while left:
+                batch = min(left, 5000)
+                await self.client.publish(
+                    f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{answer['name']}",
+                    orjson.dumps({"batch": batch, "expires": 10 * 10**9}),
+                    reply=inbox,
+                )
+                for _ in range(batch):
+                    message = await subscription.next_msg(12)
+                    if not message.reply:
+                        raise _IncompleteError(message.headers)
+                    found.append((message.subject, message.data, message.headers or {}))
+                left -= batch
+        finally:
+            await subscription.unsubscribe()
         return found
+
+
+class _IncompleteError(Exception):
+    """A pull ended before it was complete: a consumer's server died, say."""
 
 
 async def _quiet(error: Exception) -> None:

@@ -11,6 +11,7 @@ from stream.faust_jetstream import (
     BatchTooLargeError,
     ConfigurationError,
     FencedError,
+    MessageTooLargeError,
     NotAssignedError,
     StaleEventError,
 )
@@ -313,6 +314,19 @@ async def test_one_event_that_changes_too_much_is_a_clear_error_and_writes_nothi
         assert isinstance(crashed[0], BatchTooLargeError)
         assert crashed[0].messages == 31 and crashed[0].limit == 25
         assert (await api.state(STATE))["last_seq"] == before["last_seq"]
+
+
+async def test_a_value_above_max_payload_is_a_clear_error_and_keeps_the_connection(
+    server: Server,
+) -> None:
+    async with raw_stream(server), context(server.url) as jetstream:
+        crashed: list[Exception] = []
+        jetstream.crash = crashed.append  # type: ignore[method-assign]
+        partition = await own(jetstream)
+        process(partition, {"big": "x" * (1 << 20)})
+        assert not await jetstream.commit()
+        assert isinstance(crashed[0], MessageTooLargeError)
+        assert jetstream.connection.connected and not jetstream.connection.reconnects
 
 
 async def test_a_batch_limit_above_the_servers_is_refused_at_start(server: Server) -> None:

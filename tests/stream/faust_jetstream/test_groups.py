@@ -177,6 +177,25 @@ async def test_the_only_worker_killed_and_started_again_resumes_at_once(
         await api.close()
 
 
+async def test_the_group_goes_on_after_its_records_were_lost(
+    server: Server, tmp_path: Path
+) -> None:
+    api = await Api.connect(server.url)
+    await api.create_partitioned("RAW", "raw", 4)
+    first, second = (Counting(server.url, tmp_path, name) for name in ("one", "two"))
+    async with running(first.app):
+        await eventually(lambda: first.partitions == {0, 1, 2, 3})
+        stream = first.app.jetstream.names.group_stream()
+        for subject in ("assignment", "leader"):
+            await api(
+                f"STREAM.PURGE.{stream}",
+                {"filter": f"{first.app.jetstream.names.group_root()}.{subject}"},
+            )
+        async with running(second.app):
+            await eventually(lambda: len(first.partitions) == len(second.partitions) == 2, 15)
+    await api.close()
+
+
 async def test_a_busy_event_loop_does_not_cost_the_membership(
     server: Server, tmp_path: Path
 ) -> None:
