@@ -1,6 +1,6 @@
 """The last known size of each file of one node, so that a save says by how much a file grew."""
 
-from typing import Final, NamedTuple
+from typing import Final
 from zlib import crc32
 
 import msgspec
@@ -12,13 +12,8 @@ MAXIMUM_PER_SHARD: Final = 2048
 """Paths remembered per shard (65536 per node); the longest untouched go first."""
 
 
-class Deltas(NamedTuple):
-    """By how much a file changed; None where a size before or after isn't known."""
-
-    size: int | None
-    lines: int | None
-
-
+Deltas = tuple[int | None, int | None]
+"""By how many bytes and lines a file changed; None where before or after isn't known."""
 _Known = tuple[int | None, int | None]
 _decoder = msgspec.msgpack.Decoder(dict[str, _Known])
 _encode = msgspec.msgpack.Encoder().encode
@@ -26,13 +21,13 @@ _encode = msgspec.msgpack.Encoder().encode
 
 _UNKNOWN: Final[_Known] = (None, None)
 _EMPTY: Final[_Known] = (0, 0)
-_NO_DELTAS: Final = Deltas(None, None)
+_NO_DELTAS: Final[Deltas] = (None, None)
 
 
 def _difference(after: _Known, before: _Known) -> Deltas:
     size, lines = after
     was, had = before
-    return Deltas(
+    return (
         None if size is None or was is None else size - was,
         None if lines is None or had is None else lines - had,
     )
@@ -64,7 +59,7 @@ class FileTable:
         paths = self._paths(event.path)
         before = paths.pop(event.path, None)
         if event.action == "deleted":
-            return Deltas(*(None if each is None else -each for each in before or _UNKNOWN))
+            return _difference(_EMPTY, before or _UNKNOWN)
         after = (event.size, event.lines)
         paths[event.path] = after
         if len(paths) > MAXIMUM_PER_SHARD:
@@ -87,9 +82,7 @@ class FileTable:
         grown = _difference((size, lines), before)
         if replaced is None:
             return grown
-        return Deltas(
-            *((own or 0) - (gone or 0) for own, gone in zip(grown, replaced, strict=True))
-        )
+        return (grown[0] or 0) - (replaced[0] or 0), (grown[1] or 0) - (replaced[1] or 0)
 
     def _paths(self, path: str) -> dict[str, _Known]:
         shard = crc32(path.encode("utf-8", "surrogatepass")) % SHARDS

@@ -4,8 +4,6 @@ File events are joined to it by the writer's pid, and processes to their parents
 shards, so that a commit writes only what changed.
 """
 
-import heapq
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -49,9 +47,10 @@ class ProcessTable:
     """Program runs of one node by pid."""
 
     def __init__(self) -> None:
-        self._by_pid: tuple[dict[int, list[ProcessRecord]], ...] = tuple({} for _ in range(SHARDS))
-        self._ended: list[tuple[str, int, str]] = []
-        """Heap of (ended, pid, exec_id)."""
+        self.shards: tuple[dict[int, list[ProcessRecord]], ...] = tuple({} for _ in range(SHARDS))
+        """Runs by pid, oldest first; a pid's shard is its remainder by :data:`SHARDS`."""
+        self._ended: dict[str, list[tuple[int, str]]] = {}
+        """Pid and exec_id of runs by the second in which they ended."""
         self._count = 0
         self.dirty: set[int] = set()
         """Shards that changed since they were last dumped."""
@@ -62,25 +61,20 @@ class ProcessTable:
     def load_shard(self, shard: int, stored: bytes) -> None:
         """Take in what :meth:`dump_shard` wrote."""
         records = _decoder.decode(stored)
-        self._by_pid[shard].update(records)
+        self.shards[shard].update(records)
         for pid, runs in records.items():
             self._count += len(runs)
             for run in runs:
                 if run.ended:
-                    heapq.heappush(self._ended, (run.ended, pid, run.exec_id))
+                    self._ended.setdefault(run.ended[:19], []).append((pid, run.exec_id))
 
     def dump_shard(self, shard: int) -> bytes:
         """One shard, whole."""
-        return _encode(self._by_pid[shard])
-
-    def latest(self, pid: int) -> ProcessRecord | None:
-        """The run that the log spoke of last under this pid."""
-        runs = self._by_pid[pid % SHARDS].get(pid)
-        return runs[-1] if runs else None
+        return _encode(self.shards[shard])
 
     def find(self, pid: int, exec_id: str) -> ProcessRecord | None:
         """The run of this pid with this id."""
-        for run in reversed(self._by_pid[pid % SHARDS].get(pid, ())):
+        for run in reversed(self.shards[pid % SHARDS].get(pid, ())):
             if run.exec_id == exec_id:
                 return run
         return None
@@ -91,7 +85,7 @@ class ProcessTable:
         It may have ended, but not before ``grace_before``: a file's event carries the time at
         which the change had settled, after the writer may have gone.
         """
-        for run in reversed(self._by_pid[pid % SHARDS].get(pid, ())):
+        for run in reversed(self.shards[pid % SHARDS].get(pid, ())):
             if run.started <= ts:
                 return run if not run.ended or run.ended >= grace_before else None
         return None
@@ -101,47 +95,51 @@ class ProcessTable:
         if self._count >= MAXIMUM_RECORDS and not self._ended:
             return
         shard = pid % SHARDS
-        runs = self._by_pid[shard].setdefault(pid, [])
-        if runs and not runs[-1].ended and runs[-1].started <= record.started:
-            self._end(pid, runs[-1], record.started)
-        runs.append(record)
+        self.dirty.add(shard)
         self._count += 1
+        runs = self.shards[shard].get(pid)
+        if runs is None:
+            self.shards[shard][pid] = [record]
+            return
+        last = runs[-1]
+        if not last.ended and last.started <= record.started:
+            self.ended(pid, last, record.started)
+        runs.append(record)
         if len(runs) > MAXIMUM_PER_PID:
             del runs[0]
             self._count -= 1
-        self.dirty.add(shard)
 
     def ended(self, pid: int, record: ProcessRecord, ts: str) -> None:
         """Note that a run that the table holds has ended."""
-        self._end(pid, record, ts)
+        record.ended = ts
+        second = ts[:19]
+        ended = self._ended.get(second)
+        if ended is None:
+            ended = self._ended[second] = []
+        ended.append((pid, record.exec_id))
         self.dirty.add(pid % SHARDS)
 
-    def _end(self, pid: int, record: ProcessRecord, ts: str) -> None:
-        record.ended = ts
-        heapq.heappush(self._ended, (ts, pid, record.exec_id))
-
     def forget_ended(self, before: str) -> None:
-        """Drop the runs that ended before a time, and the first ended beyond the bound."""
-        heap = self._ended
-        while heap and (heap[0][0] < before or self._count > MAXIMUM_RECORDS):
-            ended, pid, exec_id = heapq.heappop(heap)
-            self._drop(pid, exec_id, ended)
+        """Drop the runs that ended in a second before that of ``before``.
 
-    def _drop(self, pid: int, exec_id: str, ended: str) -> None:
+        Beyond the bound the ones that ended first go, second by second.
+        """
+        limit = before[:19]
+        for second in sorted(self._ended):
+            if second >= limit and self._count <= MAXIMUM_RECORDS:
+                break
+            for pid, exec_id in self._ended.pop(second):
+                self._drop(pid, exec_id, second)
+
+    def _drop(self, pid: int, exec_id: str, second: str) -> None:
         shard = pid % SHARDS
-        runs = self._by_pid[shard].get(pid, [])
-        kept = [run for run in runs if run.exec_id != exec_id or run.ended != ended]
-        if len(kept) == len(runs):
+        runs = self.shards[shard].get(pid)
+        if runs is None:
             return
+        kept = [run for run in runs if run.exec_id != exec_id or run.ended[:19] != second]
         self._count -= len(runs) - len(kept)
         if kept:
-            self._by_pid[shard][pid] = kept
+            self.shards[shard][pid] = kept
         else:
-            del self._by_pid[shard][pid]
+            del self.shards[shard][pid]
         self.dirty.add(shard)
-
-    def records(self) -> Iterable[ProcessRecord]:
-        """All runs, for tests and metrics."""
-        for shard in self._by_pid:
-            for runs in shard.values():
-                yield from runs

@@ -66,8 +66,8 @@ class ProcessJoin:
             self._generation = self._facts.generation
         processes = self._facts.processes
         known_before = self._known.get
-        owners = []
-        suffixes = []
+        owners: list[Owner] = []
+        suffixes: list[bytes] = []
         for event in events:
             key = (
                 bytes(event.argv),
@@ -79,21 +79,25 @@ class ProcessJoin:
                 event.notebook,
             )
             known = known_before(key) or self._look_up(key, event)
-            # A further exec in a process keeps its exec_id, and is a run of its own.
-            run = None if event.action == "exec" else processes.find(event.pid, event.exec_id)
-            if run is None:
+            pid = event.pid
+            if event.action == "exec":
+                # A further exec in a process keeps its exec_id, and is a run of its own.
                 run = self._record(event, known)
-                if event.action == "exec":
-                    processes.started(event.pid, run)
-            elif event.action == "exit":
-                processes.ended(event.pid, run, event.ts)
+                processes.started(pid, run)
+            else:
+                found = processes.find(pid, event.exec_id)
+                if found is None:
+                    run = self._record(event, known)
+                else:
+                    run = found
+                    processes.ended(pid, run, event.ts)
             event.class_ = known.facts.class_name
-            event.purpose = run.purpose
-            suffix = known.suffixes[run.purpose]
-            if run.build_id:
-                suffix += b',"build_id":' + _encode(run.build_id)
+            purpose = event.purpose = run.purpose
             owners.append(known.owner)
-            suffixes.append(suffix)
+            if run.build_id:
+                suffixes.append(known.suffixes[purpose] + b',"build_id":' + _encode(run.build_id))
+            else:
+                suffixes.append(known.suffixes[purpose])
         return JoinedLines(owners, suffixes)
 
     def _record(self, event: ProcessLine, known: _Known) -> ProcessRecord:
