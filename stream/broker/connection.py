@@ -21,6 +21,8 @@ _log = logging.getLogger("tenwatch.broker")
 
 Hook = Callable[[], Awaitable[None]]
 LostHook = Callable[[], None]
+TOLD_LIMIT: Final = 16
+"""Different problems of one outage that are logged."""
 PENDING_BYTES: Final = 4 * 1024 * 1024
 """What nats-py holds back before a send waits for the socket."""
 
@@ -57,6 +59,8 @@ class BrokerConnection:
         self._closed = asyncio.Event()
         self._closing = False
         self._problem = "not connected yet"
+        self._told: set[str] = set()
+        """Problems of this outage that the log has; each is told once."""
         self._violation = ""
         self._on_connected: list[Hook] = []
         self._on_lost: list[LostHook] = []
@@ -180,6 +184,7 @@ class BrokerConnection:
 
     async def _up(self) -> None:
         self._problem = ""
+        self._told.clear()
         self._violation = ""
         self._connected.set()
         for hook in list(self._on_connected):
@@ -203,8 +208,11 @@ class BrokerConnection:
                 _log.error("the server refuses: %s", text)
             self._violation = text
             return
-        if not self._connected.is_set() and text != self._problem:
+        if not self._connected.is_set() and text not in self._told and len(self._told) < TOLD_LIMIT:
+            self._told.add(text)
             _log.warning("NATS at %s: %s", ", ".join(self._settings.servers), text)
+        if "authorization" in self._problem.lower() and isinstance(error, ConnectionError):
+            return  # the server hung up on us, sometimes before it has said why
         self._problem = text
 
     async def _disconnected(self) -> None:

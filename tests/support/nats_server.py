@@ -165,6 +165,15 @@ class NatsServer:
         )
 
 
+async def processed(client: Client) -> None:
+    """Wait until the server has processed everything that was sent, subscriptions above all.
+
+    One ``flush`` isn't enough: nats-py writes its PING past the commands that it still buffers.
+    """
+    await client.flush()
+    await client.flush()
+
+
 def read_port(ports_folder: Path, pid: int) -> int | None:
     """The client port of the server ``pid``, once it has written its ports file; else None."""
     for path in ports_folder.glob(f"*_{pid}.ports"):

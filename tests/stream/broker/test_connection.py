@@ -39,6 +39,7 @@ async def test_a_wrong_password_is_told_and_never_shown(
     path = tmp_path / "credentials.json"
     write(path, {"nats": {"user": "sink", "password": "the-wrong-secret"}})
     async with BrokerConnection(quick(nats_server, credentials_file=str(path)), "x") as connection:
+        await eventually(lambda: "authorization" in connection.problem.lower(), 10)
         with pytest.raises(NotConnectedError, match=r"(?i)no connection to NATS.*authorization"):
             await connection.wait_connected(1)
         assert not connection.connected

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from stream.broker.permissions import Role, User, inbox_prefix, permissions_of, producer_name
 from stream.contract.batch import read_identity
 from stream.contract.errors import ContractError, HeaderError
-from tests.support.nats_server import NODE, OTHER_NODE, NatsServer
+from tests.support.nats_server import NODE, OTHER_NODE, NatsServer, processed
 from tests.support.polling import eventually
 
 
@@ -22,7 +22,7 @@ class Login:
 
     async def refuses(self, what: str) -> bool:
         """Whether the server says so, soon."""
-        await self.client.flush()
+        await processed(self.client)
         return await eventually(lambda: any(what.lower() in each for each in self.refused), 3, what)
 
     async def collect(self, subject: str) -> list[Msg]:
@@ -32,7 +32,7 @@ class Login:
             got.append(message)
 
         await self.client.subscribe(subject, cb=keep)
-        await self.client.flush()
+        await processed(self.client)
         return got
 
 
@@ -131,7 +131,7 @@ async def test_a_tap_reads_live_events_but_no_file_contents(login: Callable) -> 
         await admin.client.publish(f"events.{kind}.{NODE}", b"{}")
     await admin.client.publish(f"loss.kernel.{NODE}", b"{}")
     await eventually(lambda: len(got_more) == 3, 5)
-    await tap.client.flush()
+    await processed(tap.client)
     assert [each.subject for each in got] == [f"events.process.{NODE}", f"events.file.{NODE}"]
     await tap.collect(f"events.snapshot.{NODE}")
     assert await tap.refuses(f'subscription to "events.snapshot.{NODE.lower()}"')
@@ -202,7 +202,7 @@ async def test_an_acknowledgement_sent_to_another_node_is_no_batch(
     """No permission applies to reply subjects; what a producer can put there is refused later."""
     producer = await login(producer_name(NODE))
     await producer.client.publish(f"raw.process.{NODE}", b"{}", reply=f"raw.process.{OTHER_NODE}")
-    await producer.client.flush()
+    await processed(producer.client)
 
     async def arrived() -> bool:
         return bool((await jetstream.stream_info("RAW")).state.messages == 2)

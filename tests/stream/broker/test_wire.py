@@ -7,7 +7,7 @@ from nats.aio.msg import Msg
 
 from stream.broker import wire
 from stream.broker.errors import BrokerError
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, processed
 from tests.support.polling import eventually
 
 
@@ -19,7 +19,7 @@ async def test_headers_and_payload_arrive_as_they_were(nats_server: NatsServer) 
         got.append(message)
 
     await receiver.subscribe("a.*", cb=keep)
-    await receiver.flush()
+    await processed(receiver)
     headers = {"Nats-Msg-Id": "n:k:b:0", "X": "väl: ue", "Empty": ""}
     payload = b"line 1\r\nPUB forged 1\r\nx\r\n"
     await wire.send(
