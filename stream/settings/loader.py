@@ -76,7 +76,10 @@ class Configuration:
         merged = self.values(section, model, flags)
         try:
             return msgspec.convert(
-                {name: found.value for name, found in merged.items()}, model, strict=False
+                {name: found.value for name, found in merged.items()},
+                model,
+                strict=False,
+                dec_hook=_to_path,
             )
         except msgspec.ValidationError as error:
             message = str(error)
@@ -84,6 +87,13 @@ class Configuration:
             found_at = merged[name].source if name in merged else str(self.file or "configuration")
             shown = f"{section}.{name}" if name in merged else section
             raise SettingsError(f"{found_at}: {shown}: {message}") from None
+
+
+def _to_path(wanted: type, value: Any) -> Any:
+    """Let a field be a :class:`~pathlib.Path`, which neither YAML nor the environment has."""
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"Expected `{wanted.__name__}`, got `{type(value).__name__}`")
 
 
 def _from_text(text: str, variable: str) -> Any:

@@ -14,6 +14,7 @@ from producers.cgroup.sampling import next_aligned
 from producers.cgroup.usage import flat_keyed, pressure_total
 from producers.cgroup.version1 import sum_block
 from producers.cgroup.version2 import sum_io
+from stream.settings import Configuration
 from tests.support.containers import Driver, QosClass, pod_cgroup
 
 COUNT = st.integers(min_value=0, max_value=2**63)
@@ -165,3 +166,13 @@ def test_after_a_clock_set_back_the_time_converges() -> None:
 def test_a_wrong_setting_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         CgroupSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_settings_come_from_a_file_and_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "tenwatch.yaml"
+    file.write_text("cgroup:\n  cgroup_root: /host/sys/fs/cgroup\n  interval_seconds: 10\n")
+    configuration = Configuration.load(file, {"TENWATCH_CGROUP_PROC_ROOT": "/host/proc"})
+    settings = configuration.section("cgroup", CgroupSettings)
+    assert settings.cgroup_root == Path("/host/sys/fs/cgroup")
+    assert settings.proc_root == Path("/host/proc")
+    assert settings.interval_seconds == 10
