@@ -236,6 +236,8 @@ def start(tmp_path: Path, root: Path, method: str) -> Iterator[Start]:
         with small_queues(method) if small_kernel_queue else nullcontext():
             observer.start(watched.sink)
         running.append(watched)
+        # What a test makes afterwards is made, not found.
+        watched.until(lambda: not observer.is_scanning, 60)
         return watched
 
     yield start_observer
