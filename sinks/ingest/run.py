@@ -24,6 +24,7 @@ from sinks.store.migrations import apply_schema
 from sinks.store.settings import StoreSettings
 from stream.broker.connection import BrokerConnection
 from stream.broker.credentials import ENVIRONMENT as CREDENTIALS
+from stream.broker.errors import BrokerError
 from stream.broker.settings import BrokerSettings
 from stream.settings import Configuration
 
@@ -162,12 +163,21 @@ class _Run:
         """Start it as soon as the store lets it; False when stopped before."""
         while not self._stop.is_set():
             try:
-                await sink.start()
-                return True
-            except (StoreAwayError, StoreFullError) as error:
-                self._problem = str(error)
-                await self._pause()
+                problem = "" if self._role.store.path else await self._rival(sink)
+                if not problem:
+                    await sink.start()
+                    return True
+            except (StoreAwayError, StoreFullError, BrokerError) as error:
+                problem = str(error)
+            if problem != self._problem:
+                _log.warning("not storing yet: %s", problem)
+            self._problem = problem
+            await self._pause()
         return False
+
+    async def _rival(self, sink: Sink) -> str:
+        await sink.connection.wait_connected(RETRY_SECONDS)
+        return await sink.rival()
 
     def _endpoint(self, store: Store) -> SqlEndpoint | None:
         sql = self._role.sql

@@ -84,6 +84,25 @@ class Sink:
             ),
         ]
 
+    async def rival(self) -> str:
+        """Whether another sink reads the same consumers now, in a sentence; empty if none does.
+
+        An embedded store has a lock. On a server two sinks would each store what the other one
+        holds, so the second waits until no read request of the first is left at the broker.
+        """
+        for intake in self.intakes.values():
+            name = f"sink-{intake.table.name}"
+            try:
+                found = await self.jetstream.consumer_info(intake.table.stream, name)
+            except NotFoundError:
+                continue
+            if found.num_waiting:
+                return (
+                    f"another sink reads the consumer {name} of {found.stream_name}; "
+                    "this one waits until it is gone"
+                )
+        return ""
+
     async def in_writer(self, work: Callable[[], Result]) -> Result:
         """Run something in the thread that writes, between two rounds."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

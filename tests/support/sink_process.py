@@ -47,11 +47,12 @@ class SinkProcess:
             "TENWATCH_CREDENTIALS_FILE": str(self.server.write_credentials("sink")),
             "TENWATCH_BROKER_SERVERS": json.dumps([self.server.url]),
             "TENWATCH_BROKER_RECONNECT_WAIT_SECONDS": "0.1",
-            "TENWATCH_STORE_PATH": str(self.store),
             "TENWATCH_SQL_PORT": "0",
             "TEST_DIE_AT": self.die_at,
             **{f"TENWATCH_{name}": value for name, value in self.settings.items()},
         }
+        if "STORE_URL" not in self.settings:
+            environment["TENWATCH_STORE_PATH"] = str(self.store)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", "from tests.support.sink_process import main; main()"],
