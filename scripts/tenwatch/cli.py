@@ -15,6 +15,7 @@ from tenwatch.commands import (
     dead,
     doctor,
     forget,
+    loadgen,
     produce,
     query,
     replay,
@@ -45,6 +46,7 @@ app.command("audit")(audit.run)
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(dead.app, name="dead")
 app.command("doctor")(doctor.run)
+app.command("loadgen")(loadgen.run)
 app.command("forget")(forget.run)
 app.add_typer(schema.app, name="schema")
 app.command("produce")(produce.run)

@@ -1,0 +1,1 @@
+"""``tenwatch loadgen``: simulated nodes whose every count is known."""
