@@ -194,7 +194,7 @@ async def test_concurrent_actors_share_a_topic_and_its_commits_stay_exact(
         @app.agent(topic, concurrency=5)
         async def agent(stream: faust.Stream) -> None:
             async for number in stream:
-                await asyncio.sleep(0.02 if number % 20 == 0 else 0.001)
+                await asyncio.sleep(0.04 if number % 10 == 0 else 0)
                 done["jobs"] += 1
 
         return app, topic, done
@@ -295,6 +295,35 @@ async def test_processing_an_event_again_does_not_repeat_what_it_sent(
     assert Counter(int(value) for _, value, _ in sent) == Counter(
         [*range(1, 21), *range(-20, 0), *[0] * 40]
     )
+    await api.close()
+
+
+async def test_an_offset_is_committed_only_after_what_was_sent_is_stored(
+    server: Server, tmp_path: Path
+) -> None:
+    app = make_app("stored", server.url, tmp_path, partitions=1)
+    source = app.topic("source", value_type=int, partitions=1)
+    target = app.topic("target", value_type=int, partitions=1)
+
+    @app.agent(source)
+    async def agent(stream: faust.Stream) -> None:
+        async for number in stream:
+            await target.send(value=number)
+
+    api = await Api.connect(server.url)
+    async with running(app):
+        await target.send(value=0)
+        stream = app.jetstream.names.topic_stream("target")
+        config = (await api(f"STREAM.INFO.{stream}"))["config"]
+        await api(f"STREAM.UPDATE.{stream}", {**config, "max_msgs": 1})
+        await source.send(value=1)
+        await eventually(lambda: app.jetstream.sends.refused)
+        assert not await app.jetstream.engine.commit(0, timeout=0.5)
+        assert app.jetstream.committed_offset(0, "source") <= 1
+        await api(f"STREAM.UPDATE.{stream}", config)
+        assert await app.jetstream.engine.commit(0, timeout=10)
+        assert app.jetstream.committed_offset(0, "source") == 2
+        assert (await api.state(stream))["messages"] == 2
     await api.close()
 
 
