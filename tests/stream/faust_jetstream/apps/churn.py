@@ -30,6 +30,9 @@ seen = app.Table("seen", default=int)
 app.jetstream.ensure_outbox_stream("RESULTS", ["results.>"])
 
 
+processed = 0
+
+
 @app.agent(raw)
 async def count(stream):
     async for event in stream.events():
@@ -39,13 +42,15 @@ async def count(stream):
             name = key.decode()
             table[name] += 1
         number["messages"] += 1
+        global processed
+        processed += 1
         result = {"offset": event.message.offset, "number": number["messages"]}
         app.jetstream.outbox.send(partition, f"results.{partition}", orjson.dumps(result))
 
 
 @app.timer(1.0)
 async def report():
-    print("HEALTH", app.jetstream.health(), flush=True)
+    print(f"PROCESSED {processed} HEALTH {app.jetstream.health()}", flush=True)
 
 
 if __name__ == "__main__":
