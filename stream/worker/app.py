@@ -1,6 +1,7 @@
 """The faust app of a worker: one processor per partition that it holds."""
 
 import asyncio
+import contextlib
 import logging
 import tempfile
 import time
@@ -8,6 +9,8 @@ from collections.abc import AsyncIterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+from nats.errors import Error as NatsError
 
 from stream.broker.credentials import Credentials, load_credentials
 from stream.contract.timestamps import MICROSECONDS
@@ -197,7 +200,8 @@ class WorkerApp:
             closing, self._closing = self._closing, set()
             for partition in closing:
                 if partition in self.processors:
-                    await self.jetstream.commit(partition)
+                    with contextlib.suppress(StaleEventError, NotAssignedError):
+                        await self.jetstream.commit(partition)
             await asyncio.sleep(0.05)
 
     # -- besides --------------------------------------------------------------------------
@@ -221,12 +225,19 @@ class WorkerApp:
         if (caught_up and windows.close_idle()) or windows.has_final_rows:
             self._closing.add(partition)
             self._wake.set()
-        if not self.jetstream.connection.connected:
-            self.provisional_dropped += len(rows)
-            return
-        client = self.jetstream.connection.client
         for row in rows:
-            await client.publish(row.subject, row.payload)
+            await self._publish_provisional(row)
+
+    async def _publish_provisional(self, row: Message) -> None:
+        """Publish without waiting for an acknowledgement: the next row is newer anyway."""
+        connection = self.jetstream.connection
+        try:
+            if connection.connected:
+                await connection.client.publish(row.subject, row.payload)
+                return
+        except (NatsError, OSError) as error:
+            _log.debug("provisional rows of %s dropped: %r", row.subject, error)
+        self.provisional_dropped += 1
 
     async def _watch_rules(self) -> None:
         while True:

@@ -70,6 +70,12 @@ def _metrics(worker: WorkerApp) -> Iterator[tuple[str, str, str, list[Sample]]]:
         [("", worker.purged)],
     )
     yield (
+        "provisional_dropped_total",
+        "counter",
+        "Messages of provisional rows that were not published.",
+        [("", worker.provisional_dropped)],
+    )
+    yield (
         "commits_total",
         "counter",
         "Commits of state, rows and offset.",

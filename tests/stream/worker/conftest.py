@@ -30,7 +30,9 @@ MEBIBYTE = 1024 * 1024
 class WorkerProcess:
     """``tenwatch work``."""
 
-    def __init__(self, pipeline: "Pipeline", name: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self, pipeline: "Pipeline", name: str, settings: dict[str, str], broken: str = ""
+    ) -> None:
         self.log = pipeline.folder / f"{name}.log"
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("TENWATCH_")
@@ -45,7 +47,9 @@ class WorkerProcess:
         environment |= {f"TENWATCH_{name}": value for name, value in settings.items()}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tenwatch", "work"],
+                [sys.executable, "-c", f"{broken}\nfrom tenwatch.cli import main; main()", "work"]
+                if broken
+                else [sys.executable, "-m", "tenwatch", "work"],
                 cwd=pipeline.folder, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -120,9 +124,12 @@ class Pipeline:
         await self.connection.close()
         await self.client.close()
 
-    def worker(self, name: str = "worker-0", **settings: str) -> WorkerProcess:
-        """Start one more; settings are like ``WORKER_RUN="r1"``."""
-        worker = WorkerProcess(self, name, settings)
+    def worker(self, name: str = "worker-0", *, broken: str = "", **settings: str) -> WorkerProcess:
+        """Start one more; settings are like ``WORKER_RUN="r1"``.
+
+        ``broken`` is Python that runs in it first, to break something on purpose.
+        """
+        worker = WorkerProcess(self, name, settings, broken)
         self.workers.append(worker)
         return worker
 

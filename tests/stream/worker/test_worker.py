@@ -244,6 +244,30 @@ async def test_provisional_rows_appear_while_a_window_is_open(pipeline: Any) -> 
     assert all(row["final"] for row in newest.values())
 
 
+BUG = """
+from stream.worker.processor import Processor
+process = Processor.process
+def broken(self, key, headers, payload, offset, stored_at=0.0):
+    found = process(self, key, headers, payload, offset, stored_at)
+    if offset == 9:
+        raise RuntimeError("a bug")
+    return found
+Processor.process = broken
+"""
+
+
+async def test_a_bug_ends_the_worker_and_skips_no_message(pipeline: Any) -> None:
+    log = make_log(10, seed=6)
+    messages = log.messages(10)
+    expected = process(messages).last_rows()
+    worker = pipeline.worker(broken=BUG)
+    await pipeline.publish(messages)
+    assert await asyncio.to_thread(worker.process.wait, 40) == 1
+    assert "offset 9 can't be processed" in worker.text
+    pipeline.worker()
+    assert await all_windows_closed(pipeline, expected) == expected
+
+
 async def test_a_dead_producers_last_window_is_closed_when_it_stays_silent(pipeline: Any) -> None:
     pipeline.worker(WINDOWS_IDLE_SECONDS="0.5")
     log = RawLog()
