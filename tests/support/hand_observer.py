@@ -53,14 +53,17 @@ class HandObserver:
             self.sink.emit("file", FileEvent(ts=now_timestamp(), action="created", path=path))
 
 
-def run_settings(server: NatsServer, folder: Path, node: str = NODE, **spool: Any) -> RunSettings:
+def run_settings(
+    server: NatsServer, folder: Path, node: str = NODE, *, stop_seconds: float = 15, **spool: Any
+) -> RunSettings:
+    """Quick settings. A stop lasts ``stop_seconds`` only where it can't finish: no broker."""
     return RunSettings(
         "hand",
         ProducerSettings(
             node=node,
             progress_seconds=0.2,
             batch_idle_age_seconds=0.1,
-            stop_seconds=1,
+            stop_seconds=stop_seconds,
             publish_timeout_seconds=1,
         ),
         SpoolSettings(folder=str(folder), max_bytes=8 * MEBIBYTE, **spool),

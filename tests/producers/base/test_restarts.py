@@ -20,7 +20,7 @@ async def test_a_stop_without_a_broker_leaves_everything_for_the_next_start(
     broker.server.kill()
     first = HandObserver()
     settings = run_settings(broker.server, tmp_path)
-    async with running(first, settings=settings):
+    async with running(first, settings=run_settings(broker.server, tmp_path, stop_seconds=1)):
         first.emit("/first", 300)
     broker.server.start()
     second = HandObserver()
@@ -41,7 +41,7 @@ async def test_a_stop_without_a_broker_leaves_everything_for_the_next_start(
 
 async def test_a_backlog_is_sent_no_faster_than_it_may(broker: Broker, tmp_path: Path) -> None:
     broker.server.kill()
-    settings = run_settings(broker.server, tmp_path, segment_bytes=64 * 1024)
+    settings = run_settings(broker.server, tmp_path, stop_seconds=1, segment_bytes=64 * 1024)
     first = HandObserver()
     async with running(first, settings=settings):
         for _ in range(10):
@@ -78,7 +78,7 @@ async def test_a_spool_of_another_node_is_given_up_and_counted(
 ) -> None:
     broker.server.kill()
     first = HandObserver()
-    async with running(first, settings=run_settings(broker.server, tmp_path)):
+    async with running(first, settings=run_settings(broker.server, tmp_path, stop_seconds=1)):
         first.emit("/of the old name", 9)
     broker.server.start()
     second = HandObserver()
@@ -101,7 +101,8 @@ async def test_damage_on_the_disk_is_a_loss_that_names_its_seqs(
 ) -> None:
     broker.server.kill()
     first = HandObserver()
-    settings = run_settings(broker.server, tmp_path, segment_bytes=16 * 1024)
+    options = {"segment_bytes": 16 * 1024}
+    settings = run_settings(broker.server, tmp_path, stop_seconds=1, **options)
     async with running(first, settings=settings):
         for _ in range(40):
             first.emit("/" + "x" * 100, 20)
@@ -112,7 +113,7 @@ async def test_damage_on_the_disk_is_a_loss_that_names_its_seqs(
     content[100:9000] = os.urandom(8900)
     segments[2].write_bytes(content)
     broker.server.start()
-    async with running(HandObserver(), settings=settings):
+    async with running(HandObserver(), settings=run_settings(broker.server, tmp_path, **options)):
         pass
     raw = await broker.raw()
     boot = raw.boots[0]
