@@ -81,7 +81,7 @@ class PullSubscription:
     """Delivers the messages of one existing consumer to ``handler``, on the loop.
 
     ``handler`` must not block. Each delivery holds its place in the window until it is released:
-    by :meth:`ack`, :meth:`ack_all` or :meth:`release`.
+    by :meth:`ack` or :meth:`release`.
     """
 
     def __init__(
@@ -166,17 +166,6 @@ class PullSubscription:
             self.release(delivery)
         self._wake.set()
 
-    def ack_all(self, deliveries: Iterable[Delivery]) -> None:
-        """Acknowledge all up to the last of them (for a consumer with ``ack_policy: all``)."""
-        last = None
-        for delivery in deliveries:
-            self.release(delivery)
-            if last is None or delivery.consumer_seq > last.consumer_seq:
-                last = delivery
-        if last is not None:
-            self._acks.append(wire.frame(last.reply, "", b"", b"+ACK"))
-            self._wake.set()
-
     def in_progress(self, deliveries: Iterable[Delivery]) -> None:
         """Ask for more time before the server delivers these again."""
         self._acks += [wire.frame(each.reply, "", b"", b"+WPI") for each in deliveries]
@@ -196,19 +185,6 @@ class PullSubscription:
                 await wire.send(self._connection.client, data)
             except (NotConnectedError, NatsError, OSError) as error:
                 _log.debug("acknowledgements were not sent: %s", error)
-
-    async def confirm(self, delivery: Delivery, timeout: float = 5.0) -> None:
-        """Acknowledge one message and wait until the server has taken it (and all sent before).
-
-        Doesn't release it. Raises :class:`BrokerError` when the server doesn't answer.
-        """
-        await self.flush()
-        try:
-            await self._connection.client.request(delivery.reply, b"+ACK", timeout=timeout)
-        except (NatsError, TimeoutError) as error:
-            raise BrokerError(
-                f"{self._stream} did not confirm an acknowledgement within {timeout} s: {error}"
-            ) from None
 
     async def _connected(self) -> None:
         self._wake.set()

@@ -46,10 +46,12 @@ async def test_all_messages_come_in_order_and_the_floor_follows(
     assert (got[0].subject, got[0].data[:2], got[0].deliveries) == ("events.process.a", b"0 ", 1)
     assert (got[0].pending, got[-1].pending) == (2999, 0)
     assert got[0].timestamp_ns > 1_700_000_000 * 10**9
-    pull.ack(got[:2999])
-    await pull.confirm(got[-1])
-    pull.release(got[-1])
-    assert (await jetstream.consumer_info("EVENTS", "sink")).ack_floor.stream_seq == 3000
+    pull.ack(got)
+
+    async def floor() -> bool:
+        return (await jetstream.consumer_info("EVENTS", "sink")).ack_floor.stream_seq == 3000
+
+    await eventually(floor, 5)
     assert pull.held == (0, 0)
     await pull.stop()
 
@@ -113,25 +115,6 @@ async def test_what_is_not_acknowledged_comes_again(connect: Connect, jetstream:
         return (await jetstream.consumer_info("EVENTS", "sink")).ack_floor.stream_seq == 10
 
     await eventually(floor, 5)
-    await pull.stop()
-
-
-async def test_acknowledging_the_last_covers_all_before(
-    connect: Connect, jetstream: JetStream
-) -> None:
-    await publish(connect, 100)
-    await jetstream.ensure_consumer("EVENTS", DURABLE | {"ack_policy": "all"})
-    got: list[Delivery] = []
-    pull = PullSubscription(await connect("sink"), "EVENTS", "sink", got.append)
-    pull.start()
-    await eventually(lambda: len(got) == 100, 10)
-    pull.ack_all(got[:70])
-
-    async def floor() -> bool:
-        return (await jetstream.consumer_info("EVENTS", "sink")).ack_floor.stream_seq == 70
-
-    await eventually(floor, 5)
-    assert pull.held[0] == 30
     await pull.stop()
 
 
