@@ -455,25 +455,27 @@ def test_deltas_divided_by_the_measured_time_are_the_true_millicores(
     containers: Containers, sink: Sink, observe: Observe
 ) -> None:
     pod = containers.pod()
-    spinning = pod.run(python("while True: pass"), cpu_limit_millicores=300)
+    # Little enough that it gets this much, and no more, on a busy machine too.
+    spinning = pod.run(python("while True: pass"), cpu_limit_millicores=50)
     observe(interval_seconds=0.4)
     tick_of(sink)
     begin = time.time(), kernels_cpu_us(spinning.cgroup)
-    time.sleep(1.5)
+    eventually_sync(lambda: time.time() > begin[0] + 2.5, what="the end of the measured stretch")
     end = time.time(), kernels_cpu_us(spinning.cgroup)
+    tick_of(sink)
     truth = (end[1] - begin[1]) / 1e3 / (end[0] - begin[0])
 
     events = [each for each in events_of(sink, spinning.cgroup) if each.cpu_usage_us is not None]
-    # One period of the limit (100 ms) may fall to either side of the measured stretch.
-    stretch = [each for each in events if begin[0] - 0.5 <= _seconds(each.ts) <= end[0] + 0.5]
-    used = (stretch[-1].cpu_usage_us or 0) - (stretch[0].cpu_usage_us or 0)
-    millicores = used / 1e3 / (_seconds(stretch[-1].ts) - _seconds(stretch[0].ts))
+    before = [each for each in events if _seconds(each.ts) <= begin[0]][-1]
+    after = next(each for each in events if _seconds(each.ts) >= end[0])
+    used = (after.cpu_usage_us or 0) - (before.cpu_usage_us or 0)
+    millicores = used / 1e3 / (_seconds(after.ts) - _seconds(before.ts))
 
-    assert millicores == pytest.approx(truth, rel=0.15)
-    assert millicores == pytest.approx(300, rel=0.15)
-    throttled = stretch[-1].cpu_throttled_us
-    assert throttled is not None
-    assert throttled > 0
+    # One period of the limit (100 ms, 5 ms of CPU) may fall to either side at each end.
+    assert millicores == pytest.approx(truth, abs=15)
+    assert used >= end[1] - begin[1] - 10_000
+    assert after.cpu_throttled_us is not None
+    assert after.cpu_throttled_us > 0
 
 
 def _seconds(ts: str) -> float:
