@@ -24,8 +24,6 @@ class ProcessClass(NamedTuple):
     """As if it had no parent; see :func:`purpose_below`."""
     sources: tuple[str, ...]
     target: str
-    builds: bool
-    """Whether what it starts belongs to a build."""
 
 
 PARTS: Final = ("compiler", "linker")
@@ -48,14 +46,13 @@ _CLASS: Final[dict[Role, str]] = {
 def classify(exe: str, argv: Sequence[str], comm: str, notebook: bool = False) -> ProcessClass:
     """Tell class, purpose, sources and target from what the kernel saw of one exec."""
     if notebook:
-        return ProcessClass("interpreter", "run", (), "", False)
+        return ProcessClass("interpreter", "run", (), "")
     argv = list(argv)
     program = identify(exe, argv[0] if argv else "", comm)
     purpose, work = _work(program, exe, argv)
     if not work.works:
         purpose = "other"
-    builds = purpose == "build" or program.role == "stage"
-    return ProcessClass(_CLASS[program.role], purpose, work.sources, work.target, builds)
+    return ProcessClass(_CLASS[program.role], purpose, work.sources, work.target)
 
 
 def _work(program: Program, exe: str, argv: Sequence[str]) -> tuple[Purpose, WorkedOn]:

@@ -57,6 +57,7 @@ class ProcessLine(Line, kw_only=True, gc=False):
     exit_code: Count | None = None
     signal: Count | None = None
     core_dumped: bool = False
+    forked: bool = False
     notebook: bool = False
     class_: str = msgspec.field(default="", name="~class")
     """Set by enrichment."""

@@ -26,6 +26,9 @@ _encode = msgspec.json.Encoder().encode
 _arguments = msgspec.json.Decoder(list[str])
 
 
+_Key = tuple[bytes, str, str, str, str, str, bool, bool]
+
+
 class _Known(NamedTuple):
     """What is the same for every process with this command line in this place."""
 
@@ -41,7 +44,7 @@ class ProcessJoin:
 
     def __init__(self, facts: NodeFacts) -> None:
         self._facts = facts
-        self._known: dict[tuple[bytes, str, str, str, str, str, bool], _Known] = {}
+        self._known: dict[_Key, _Known] = {}
         self._generation = -1
 
     def missing(self, events: Sequence[ProcessLine]) -> bool:
@@ -76,6 +79,7 @@ class ProcessJoin:
                 event.hostname,
                 event.cgroup,
                 event.comm,
+                event.forked,
                 event.notebook,
             )
             known = known_before(key) or self._look_up(key, event)
@@ -113,14 +117,15 @@ class ProcessJoin:
             build_id = event.exec_id
         return ProcessRecord(event.exec_id, event.ts, known.facts, purpose, build_id)
 
-    def _look_up(
-        self, key: tuple[bytes, str, str, str, str, str, bool], event: ProcessLine
-    ) -> _Known:
+    def _look_up(self, key: _Key, event: ProcessLine) -> _Known:
         try:
             argv = _arguments.decode(event.argv)
         except msgspec.DecodeError:
             argv = []  # passes through as it is; the sink refuses what its table can't hold
         what = classify(event.exe, argv, event.comm, event.notebook)
+        if event.forked:
+            # What a program forks for itself is no build or run of its own.
+            what = what._replace(purpose="other")
         pod_uid, container_id = cgroup_owner(event.cgroup)
         fields = {
             "hostname": event.hostname,

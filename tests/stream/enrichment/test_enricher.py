@@ -250,6 +250,23 @@ def test_a_further_exec_in_a_process_is_a_run_of_its_own() -> None:
     assert [line.get("build_id") for line in lines] == [None, "p", "p"]
 
 
+def test_what_a_program_forks_for_itself_is_no_run_of_its_own() -> None:
+    log = RawLog()
+    for forked in (False, True):
+        log.add(
+            NODE,
+            ProcessEvent(
+                ts=at(1), action="exit", pid=9, ppid=1, uid=0, exec_id=f"{forked}", comm="python3",
+                cgroup="/user.slice", exit_code=1, forked=forked,
+            ),
+        )  # fmt: skip
+    log.progress(NODE, "process", 60)
+    run = process(log.messages())
+    assert [line["purpose"] for line in of_kind(run, "process")] == ["run", "other"]
+    row = run.row(kind="process", scope="node")
+    assert (row["exits"], row["failures"], row["runs"]) == (2, 2, 1)
+
+
 def test_a_pid_that_was_used_again_is_not_confused() -> None:
     log = RawLog()
     log.add(NODE, execed(1, "old", pid=50, cgroup="/user.slice"))
