@@ -13,5 +13,3 @@ class Owner(Enrichment, eq=False, kw_only=True, omit_defaults=True):
 
 HOST_OWNER = Owner(resolved=True)
 """A process or cgroup of the node itself, of nobody that a rule knows."""
-UNKNOWN_OWNER = Owner()
-"""It could not be told."""

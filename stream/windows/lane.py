@@ -4,7 +4,6 @@ The watermark of a lane is what its producer's progress records promise, once ev
 speak of has come. It never goes back, and nothing on another node or of another kind moves it.
 """
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -257,10 +256,6 @@ class Lane:
             for index, each in self.windows.items()
             if each.closed and not each.unsent and self.is_gone(index)
         ]
-
-    def boots(self) -> Iterable[tuple[str, Boot]]:
-        """All lives of producers that are remembered."""
-        return self._boots.items()
 
 
 class LanePlaces:

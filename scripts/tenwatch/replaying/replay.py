@@ -146,7 +146,7 @@ class Replay:
             left = [
                 value
                 for name, value in numbers.items()
-                if name.startswith(("tenwatch_worker_lag_messages", "tenwatch_worker_held_events"))
+                if name.startswith("tenwatch_worker_lag_messages")
             ]
             if left and not any(left):
                 await self._until_delivered(jetstream)
