@@ -12,6 +12,7 @@ import typer
 from stream.settings.errors import SettingsError
 from tenwatch.commands import (
     audit,
+    config,
     dead,
     doctor,
     forget,
@@ -22,6 +23,7 @@ from tenwatch.commands import (
     schema,
     sink,
     snapshot,
+    streams,
     tap,
     up,
     work,
@@ -49,6 +51,8 @@ app.command("doctor")(doctor.run)
 app.command("loadgen")(loadgen.run)
 app.command("forget")(forget.run)
 app.add_typer(schema.app, name="schema")
+app.add_typer(streams.app, name="streams")
+app.add_typer(config.app, name="config")
 app.command("produce")(produce.run)
 app.command("work")(work.run)
 app.command("sink")(sink.run)

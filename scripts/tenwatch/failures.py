@@ -3,15 +3,18 @@
 Imported only when something has failed, so that it costs no start-up time.
 """
 
+from producers.base.errors import ProducerError
 from sinks.errors import QueryFileError, QueryRefusedError, SinkError, StoreAwayError
 from stream.broker.errors import BrokerError, NotConnectedError
 from stream.contract.errors import ContractError
 from stream.settings import SettingsError
+from stream.worker.errors import WorkerError, WorkerSettingsError
 from tenwatch.errors import NotRunningError, TenwatchError, UsageError
 from tenwatch.sql_client import QueryError
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (SettingsError, UsageError.exit_code),
+    (WorkerSettingsError, UsageError.exit_code),
     (QueryFileError, UsageError.exit_code),
     (StoreAwayError, NotRunningError.exit_code),
     (NotConnectedError, NotRunningError.exit_code),
@@ -19,6 +22,8 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (SinkError, TenwatchError.exit_code),
     (BrokerError, TenwatchError.exit_code),
     (ContractError, TenwatchError.exit_code),
+    (WorkerError, TenwatchError.exit_code),
+    (ProducerError, TenwatchError.exit_code),
 )
 
 

@@ -1,0 +1,1 @@
+"""``tenwatch config``: every section of the configuration, checked, shown and explained."""
