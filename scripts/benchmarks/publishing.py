@@ -59,6 +59,7 @@ class Bench:
         self.server = server
         self.folder = folder
         self.seconds = seconds
+        self.started: list[subprocess.Popen[bytes]] = []
         self.connection = BrokerConnection(
             BrokerSettings(
                 servers=(server.url,), credentials_file=str(server.write_credentials("admin"))
@@ -71,12 +72,14 @@ class Bench:
         spool = self.folder / name
         spool.mkdir(exist_ok=True)
         credentials = self.server.write_credentials(f"producer-{NODE}")
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.counting_observer",
              "--server", self.server.url, "--credentials", str(credentials), "--node", NODE,
              "--folder", str(spool), "--progress-seconds", "1", *options],
             cwd=ROOT, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
     async def steady(self, per_second: int) -> None:
         """CPU and memory of a producer at a given rate."""
@@ -216,6 +219,9 @@ async def run(seconds: float) -> None:
                 await bench.publishing()
                 await bench.pulling()
         finally:
+            for process in bench.started:
+                process.kill()
+                process.wait()
             server.stop()
 
 
