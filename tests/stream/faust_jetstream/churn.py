@@ -135,6 +135,8 @@ async def check_exact(api: Api, load: Load, deadline: float) -> None:
     assert (await api.state("RAW"))["messages"] == expected
 
     async def all_results() -> bool:
+        streams = await api("STREAM.NAMES", {"subject": "results.>"})
+        assert streams["streams"], "no worker has lived long enough to make the stream"
         state = await api.state("RESULTS")
         assert state["messages"] >= expected, f"{state['messages']} of {expected} results"
         return True

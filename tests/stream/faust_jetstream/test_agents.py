@@ -147,7 +147,7 @@ async def test_two_agents_of_one_topic_are_committed_at_the_same_event(
         @app.agent(topic)
         async def slow(stream: faust.Stream) -> None:
             async for _ in stream:
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.001)
                 slow_table["n"] += 1
 
         return app, topic, fast_table, slow_table
@@ -167,8 +167,8 @@ async def send_until_crash(app: Any, topic: Any) -> int:
     """
     partition = app.jetstream.engine.held[0]
     before, sent = partition.commits, 0
-    while partition.commits < before + 3 or not partition.trackers[TP(str(topic), 0)].queue:
-        for _ in range(20):
+    while partition.commits < before + 2 or not partition.trackers[TP(str(topic), 0)].queue:
+        for _ in range(10):
             await topic.send(value=sent)
             sent += 1
     partition.discard()
