@@ -1,9 +1,10 @@
 """The transport's parts that need no server: names, frames, offsets, subjects of results."""
 
+import random
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.faust_jetstream import ConfigurationError, JetStreamSettings
@@ -93,31 +94,26 @@ def test_a_batch_is_numbered_expects_a_sequence_and_commits_last(count: int) -> 
     assert count == 1 or b" first " in parts[0]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_the_safe_offset_is_the_first_that_is_not_done(data: st.DataObject) -> None:
-    offsets = sorted(data.draw(st.sets(st.integers(1, 200), max_size=20)))
-    tracker = OffsetTracker(offsets[0] if offsets else 1, lambda tracker: None)
-    waiting, delivered = deque(offsets), []
-    done: set[int] = set()
-    while waiting or len(done) < len(delivered):
-        if waiting and data.draw(st.booleans()):
-            delivered.append(waiting.popleft())
-            tracker.deliver(delivered[-1])
-        else:
-            left = [offset for offset in delivered if offset not in done]
-            if not left:
-                if not waiting:
-                    break
-                continue
-            offset = data.draw(st.sampled_from(left))
-            tracker.add(offset)
-            tracker.add(offset)
-            done.add(offset)
-        left = [offset for offset in delivered if offset not in done]
-        assert tracker.safe == (left[0] if left else tracker.position)
-        assert len(tracker.queue) == len([o for o in delivered if o >= tracker.safe])
-    assert tracker.safe == (offsets[-1] + 1 if offsets else 1)
+@given(
+    offsets=st.sets(st.integers(1, 200), min_size=1, max_size=20).map(sorted),
+    finishing=st.randoms(use_true_random=False),
+    ahead=st.integers(1, 10),
+)
+def test_the_safe_offset_is_the_first_that_is_not_done(
+    offsets: list[int], finishing: random.Random, ahead: int
+) -> None:
+    tracker = OffsetTracker(offsets[0], lambda tracker: None)
+    waiting, in_hand = deque(offsets), []
+    while waiting or in_hand:
+        while waiting and len(in_hand) < ahead:
+            in_hand.append(waiting.popleft())
+            tracker.deliver(in_hand[-1])
+        offset = in_hand.pop(finishing.randrange(len(in_hand)))
+        tracker.add(offset)
+        tracker.add(offset)
+        assert tracker.safe == (min(in_hand) if in_hand else tracker.position)
+        assert len(tracker.queue) >= len(in_hand)
+    assert tracker.safe == offsets[-1] + 1 and not tracker.queue
 
 
 @pytest.mark.parametrize(
