@@ -101,6 +101,7 @@ class FakeApi:
     _version: Any = field(default_factory=lambda: itertools.count(1000))
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _epoch: int = 0
+    _closing: bool = False
     _server: ThreadingHTTPServer | None = None
 
     def set(self, pod: dict[str, Any]) -> None:
@@ -160,6 +161,7 @@ class FakeApi:
 
     def start(self, certificate: Path | None, key: Path | None, port: int = 0) -> None:
         api = self
+        self._closing = False
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -171,6 +173,9 @@ class FakeApi:
                 parts = urlsplit(self.path)
                 query = {name: each[0] for name, each in parse_qs(parts.query).items()}
                 token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+                if api._closing:
+                    self.close_connection = True
+                    return
                 request = Request(time.monotonic(), query, token)
                 api.requests.append(request)
                 if api.refuse:
@@ -226,7 +231,7 @@ class FakeApi:
                     for version, line in news:
                         if version > since:
                             self._chunk(line)
-                    if api._epoch != epoch:
+                    if api._epoch != epoch or api._closing:
                         self._chunk(b'{"type":"MODIF')
                         self.close_connection = True
                         return
@@ -253,6 +258,7 @@ class FakeApi:
 
     def stop(self) -> None:
         if self._server is not None:
+            self._closing = True
             self.end_watches()
             self._server.shutdown()
             self._server.server_close()
