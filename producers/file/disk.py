@@ -149,12 +149,11 @@ class Disk:
             while wanted > 0 and (part := os.read(opened, wanted)):
                 parts.append(part)
                 wanted -= len(part)
-            if wanted != 1 or not _same(before, os.fstat(opened)):
-                return None
         finally:
             os.close(opened)
         after = self.stat(relative)
-        return b"".join(parts) if after is not None and _same(before, after) else None
+        unchanged = wanted == 1 and after is not None and _same(before, after)
+        return b"".join(parts) if unchanged else None
 
     def _open(self, relative: bytes) -> int:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY

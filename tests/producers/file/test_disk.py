@@ -93,6 +93,25 @@ def test_a_file_that_changes_is_read_whole_or_not_at_all(disk: Disk) -> None:
         writer.join()
 
 
+def test_what_was_read_before_a_change_is_read_again(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root_of(disk) / "a"
+    path.write_bytes(b"old")
+    read, changes = os.read, iter([b"new", b"and newer"])
+
+    def read_then_change(descriptor: int, size: int) -> bytes:
+        data = read(descriptor, size)
+        if (change := next(changes, None)) is not None:
+            path.write_bytes(change)
+        return data
+
+    monkeypatch.setattr(os, "read", read_then_change)
+    look = disk.look(b"a")
+    assert look is not None and look.content is not None
+    assert look.content.data == b"and newer"
+
+
 @pytest.mark.parametrize(
     ("data", "lines"), [(b"", 0), (b"\n", 1), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"\n\n", 2)]
 )

@@ -128,6 +128,26 @@ def test_a_bind_mount_sees_its_own_part_of_the_file_system(
     assert len(watched.sink.files) == 2
 
 
+def test_what_a_mount_hides_is_not_taken_for_what_is_seen(
+    start, root, tmp_path, mounted, on_disk
+) -> None:
+    for folder in (root, tmp_path / "volume"):
+        (folder / "old").mkdir(parents=True)
+        (folder / "old" / "a.c").write_text(str(folder))
+    (tmp_path / "below").mkdir()
+    mount("--bind", tmp_path, tmp_path / "below")
+    mounted.append(tmp_path / "below")
+    mount("--bind", tmp_path / "volume", root)
+    mounted.append(root)
+    watched = start()
+    hidden = tmp_path / "below" / root.name
+    (hidden / "old").rename(hidden / "new")
+    (hidden / "b.c").write_text("hidden")
+    watched.until_quiet()
+    assert watched.sink.counts() == {"found": 1}
+    assert watched.sink.final_state() == on_disk(root)
+
+
 def test_a_watched_file_system_can_be_unmounted_and_comes_back(start, root, mounted) -> None:
     mount("-t", "tmpfs", "tmpfs", root)
     watched = start(root_grace_seconds=0.1)
@@ -154,6 +174,7 @@ def test_what_is_mounted_beneath_a_root_is_watched_too(start, root, mounted, on_
     watched.until(lambda: watched.sink.actions(root / "before" / "sub" / "a.c") == ["created"])
 
     mount("-t", "tmpfs", "tmpfs", root / "later")
+    mounted.append(root / "later")
     watched.until(lambda: watched.sink.actions(root / "later" / "hidden.c")[-1:] == ["deleted"])
     (root / "later" / "b.c").write_text("b")
     watched.until(lambda: watched.sink.of(root / "later" / "b.c"))
@@ -164,6 +185,7 @@ def test_what_is_mounted_beneath_a_root_is_watched_too(start, root, mounted, on_
     watched.until(
         lambda: subprocess.run(["umount", str(root / "later")], check=False).returncode == 0
     )
+    mounted.remove(root / "later")
     watched.until(lambda: watched.sink.final_state() == on_disk(root))
     assert watched.sink.actions(root / "later" / "hidden.c")[-1] == "created"
 

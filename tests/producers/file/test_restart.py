@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -54,8 +55,9 @@ def read_until(process: subprocess.Popen[bytes], what: str, times: int = 1) -> l
 def test_differences_of_the_time_it_was_down_are_told(start, root, on_disk) -> None:
     for name in ("stays", "grows", "goes", "moves"):
         (root / f"{name}.c").write_text(name)
-    (root / "folder").mkdir()
-    (root / "folder" / "in.c").write_text("in")
+    for name in ("folder", "dead"):
+        (root / name).mkdir()
+        (root / name / "in.c").write_text(name)
     before = start()
     before.until_quiet()
     before.observer.stop()
@@ -66,10 +68,11 @@ def test_differences_of_the_time_it_was_down_are_told(start, root, on_disk) -> N
     (root / "moves.c").rename(root / "moved.c")
     (root / "comes.c").write_text("comes")
     (root / "folder").rename(root / "other")
+    shutil.rmtree(root / "dead")
     after = start()
     after.until_quiet()
 
-    assert after.sink.counts() == {"modified": 1, "deleted": 1, "moved": 2, "created": 1}
+    assert after.sink.counts() == {"modified": 1, "deleted": 2, "moved": 2, "created": 1}
     [moved] = after.sink.of(root / "moved.c")
     assert moved.old_path == str(root / "moves.c")
     [moved] = after.sink.of(root / "other" / "in.c")
