@@ -143,16 +143,9 @@ class Coordinator(Service):  # type: ignore[misc]
         reload = (self.held & target) - keep
         self.held = keep
         self._announce(keep | reload)
-        failed: Exception | None = None
-        for partition in sorted(target - keep):
-            try:
-                await self.context.engine.acquire(partition, view.generation)
-                self.held.add(partition)
-            except SupersededError as error:
-                logger.info("waiting for a later assignment: %s", error)
-                self._superseded[partition] = view.generation
-            except _ACQUIRE_ERRORS as error:
-                failed = error
+        failed = await asyncio.gather(
+            *(self._acquire(partition, view.generation) for partition in sorted(target - keep))
+        )
         self._announce(set(self.held))
         await consumer.assigned(self.held, view)
         await self._wait_for_end()
@@ -163,8 +156,21 @@ class Coordinator(Service):  # type: ignore[misc]
             view.generation,
             sorted(keep),
         )
-        if failed is not None:
-            raise failed
+        for error in failed:
+            if error is not None:
+                raise error
+
+    async def _acquire(self, partition: int, generation: int) -> Exception | None:
+        try:
+            await self.context.engine.acquire(partition, generation)
+        except SupersededError as error:
+            logger.info("waiting for a later assignment: %s", error)
+            self._superseded[partition] = generation
+        except _ACQUIRE_ERRORS as error:
+            return error
+        else:
+            self.held.add(partition)
+        return None
 
     def _announce(self, owned: set[int]) -> None:
         self.membership.announce(frozenset(owned), self.context.engine.partitions_needed)

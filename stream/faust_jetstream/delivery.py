@@ -135,10 +135,11 @@ class Delivery:
             held = part is not None and part.held
             if not reader.buffer or in_hand > settings.delivery_low_water or held:
                 continue
-            delivered = True
             most = min(settings.delivery_window - in_hand, SLICE)
-            if not deliver_raw(self.context.app, self._topics[tp], tp, reader, tracker, most):
+            count = deliver_raw(self.context.app, self._topics[tp], tp, reader, tracker, most)
+            if count is None:
                 await self._deliver(tp, reader, tracker, most)
+            delivered = delivered or count != 0
             await asyncio.sleep(0)
             if not self._is_open():
                 break
@@ -167,21 +168,22 @@ def deliver_raw(
     reader: Reader,
     tracker: OffsetTracker,
     most: int,
-) -> bool:
-    """Deliver up to ``most`` records; False, and nothing done, if this way is not for them."""
+) -> int | None:
+    """Deliver up to ``most`` records and return how many; None if this way is not for them."""
     topic, prefix = topic_and_prefix
     channels = app.topics._tp_index.get(tp)
     if not topic.bound or not channels or not app.flow_control.is_active():
-        return False
+        return None
     if not all(_is_raw(channel) for channel in channels):
-        return False
+        return None
     queues = [channel.queue for channel in channels]
     room = min(queue.maxsize - queue.qsize() for queue in queues)
     generation = app.consumer_generation_id
     new_event = app.conf.Event
     name, partition = tp
     count = len(queues)
-    for sequence, stored, subject, payload, headers in reader.take(min(most, room)):
+    records = reader.take(min(most, room)) if room > 0 else []
+    for sequence, stored, subject, payload, headers in records:
         message = ConsumerMessage(
             name,
             partition,
@@ -200,7 +202,7 @@ def deliver_raw(
         tracker.deliver(sequence)
         for queue in queues:
             queue.force_put_nowait(event)
-    return True
+    return len(records)
 
 
 def _is_raw(channel: Any) -> bool:

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .connection import FAILED, Connection
-from .errors import ApiError, ConfigurationError, NotAssignedError, StreamMismatchError
+from .errors import ConfigurationError, NotAssignedError, StreamMismatchError
 from .names import Names
 from .reader import Reader
 from .tasks import wait_event
-from .topics import STREAM_NOT_FOUND
+from .topics import ensure_stream
 
 if TYPE_CHECKING:
     from .partition import Partition
@@ -126,37 +126,35 @@ async def ensure_outbox_stream(
 ) -> None:
     """Create an outbox stream, or add our sources to the one that exists."""
     sources = stream.sources(names, partitions)
-    try:
+    config = {
+        "name": stream.name,
+        "subjects": stream.subjects,
+        "storage": storage,
+        "num_replicas": replicas,
+        "retention": "limits",
+        "discard": "new",
+        "allow_direct": True,
+        **stream.config,
+        "sources": sources,
+    }
+    found = await ensure_stream(connection, config, ())
+    while True:
+        if found.get("mirror"):
+            raise StreamMismatchError(stream.name, {"mirror": (found["mirror"]["name"], None)})
+        there = {source["name"]: source for source in found.get("sources") or ()}
+        missing = [source for source in sources if not _is_same(there.get(source["name"]), source)]
+        if not missing:
+            return
+        there.update((source["name"], source) for source in missing)
+        found["sources"] = list(there.values())
+        await connection.api_until_answered(f"STREAM.UPDATE.{stream.name}", found)
+        # Another app may have added its sources in the same moment, and undone ours.
         answer = await connection.api_until_answered(f"STREAM.INFO.{stream.name}")
-    except ApiError as error:
-        if error.err_code != STREAM_NOT_FOUND:
-            raise
-        config = {
-            "name": stream.name,
-            "subjects": stream.subjects,
-            "storage": storage,
-            "num_replicas": replicas,
-            "retention": "limits",
-            "discard": "new",
-            "allow_direct": True,
-            **stream.config,
-            "sources": sources,
-        }
-        await connection.api_until_answered(f"STREAM.CREATE.{stream.name}", config)
-        return
-    config = answer["config"]
-    if config.get("mirror"):
-        raise StreamMismatchError(stream.name, {"mirror": (config["mirror"]["name"], None)})
-    ours = {source["name"] for source in sources}
-    there = {source["name"]: source for source in config.get("sources", ())}
-    kept = [source for name, source in there.items() if name not in ours]
-    same = all(
-        name in there and there[name].get("subject_transforms") == source["subject_transforms"]
-        for name, source in ((source["name"], source) for source in sources)
-    )
-    if not same:
-        config["sources"] = kept + sources
-        await connection.api_until_answered(f"STREAM.UPDATE.{stream.name}", config)
+        found = answer["config"]
+
+
+def _is_same(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
+    return found is not None and found.get("subject_transforms") == wanted["subject_transforms"]
 
 
 class OutboxCleaner:

@@ -212,7 +212,9 @@ class Partition:
             return True
         if not self.consistent:
             return False
-        self.cut_wanted = False
+        if self.cut_wanted:
+            self.cut_wanted = False
+            self.wake_drain()
         if not self.uncut:
             self.progress.set()
             return True

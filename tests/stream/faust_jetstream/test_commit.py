@@ -157,6 +157,23 @@ async def test_the_outbox_stream_also_takes_plain_publishes(server: Server) -> N
         assert last[1] == b"final" and last[2]["Kind"] == "final"
 
 
+async def test_several_apps_send_results_to_one_stream(server: Server) -> None:
+    async with (
+        raw_stream(server) as api,
+        context(server.url) as one,
+        context(server.url, app_id="other") as other,
+    ):
+        partitions = await asyncio.gather(own(one), own(other))
+        for partition, jetstream in zip(partitions, (one, other), strict=True):
+            process(partition, {"a": 1}, results=3)
+            await jetstream.commit()
+
+        async def arrived() -> bool:
+            return len(await api.read("RESULTS")) == 6
+
+        await eventually(arrived)
+
+
 async def test_a_frozen_owner_cannot_write_one_message_after_a_takeover(server: Server) -> None:
     async with (
         raw_stream(server) as api,
