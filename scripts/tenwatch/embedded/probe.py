@@ -2,12 +2,22 @@
 
 import asyncio
 import json
+import secrets
 import socket
+
+QUIET_PORTS = range(20000, 32000)
 
 
 def free_port(preferred: int = 0) -> int:
-    """``preferred`` if nothing listens on it on loopback, else any free port."""
-    for port in (preferred, 0) if preferred else (0,):
+    """``preferred`` if nothing listens on it on loopback, else another free port.
+
+    The port is bound only later, by the part. So it comes from below the range that the kernel
+    hands out by itself (``net.ipv4.ip_local_port_range`` begins at 32768), where nobody takes it
+    by chance meanwhile.
+    """
+    chosen = [preferred] if preferred else []
+    chosen += secrets.SystemRandom().sample(QUIET_PORTS, 50)
+    for port in (*chosen, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -7,19 +7,13 @@ import orjson
 
 from stream.broker.connection import BrokerConnection
 from stream.broker.jetstream import JetStream
-from stream.broker.subscription import Delivery, PullSubscription
+from stream.broker.reader import StreamReader
 from stream.contract.timestamps import parse_timestamp
-from tenwatch.errors import TenwatchError
 from tenwatch.replaying.run import Run
 from tenwatch.replaying.time_range import TimeRange
 from tenwatch.sql_client import SqlClient
 
 INSERT_BYTES = 8 * 1024 * 1024
-SILENCE_SECONDS = 15.0
-
-
-class CollectError(TenwatchError):
-    """The buckets of a run could not be taken over."""
 
 
 @dataclass(slots=True)
@@ -35,52 +29,30 @@ class Collector:
     async def collect(self) -> int:
         """Gives the number of rows that were inserted (provisional ones included).
 
-        The table keeps the newest version of each, so collecting twice does no harm. Raises
-        :class:`CollectError`.
+        The table keeps the newest version of each, so collecting twice does no harm.
         """
         stream = self.run.buckets_stream
         state = (await self.jetstream.stream_info(stream)).state
         if state.messages == 0:
             return 0
-        name = f"collect-{self.run.name}"
-        await self.jetstream.create_consumer(
-            stream,
-            {
-                "name": name,
-                "ack_policy": "none",
-                "deliver_policy": "all",
-                "mem_storage": True,
-                "num_replicas": 1,
-                "inactive_threshold": int(60e9),
-            },
-        )
-        arrived: asyncio.Queue[Delivery] = asyncio.Queue()
-        subscription = PullSubscription(self.connection, stream, name, arrived.put_nowait)
-        subscription.start()
-        rows, held, inserted = [], 0, 0
+        rows: list[bytes] = []
+        held = inserted = 0
+        log = StreamReader(self.connection, stream)
         try:
-            while True:
-                try:
-                    async with asyncio.timeout(SILENCE_SECONDS):
-                        delivery = await arrived.get()
-                except TimeoutError:
-                    raise CollectError(
-                        f"{stream} did not answer for {SILENCE_SECONDS:g} s: "
-                        f"{subscription.problem or 'no reason given'}"
-                    ) from None
+            async for delivery in log:
                 wanted = self._rows(delivery.data)
                 rows += wanted
                 held += sum(map(len, wanted))
-                subscription.release(delivery)
-                last = delivery.pending == 0 or delivery.stream_seq >= state.last_seq
+                last = delivery.stream_seq >= state.last_seq
                 if rows and (last or held > INSERT_BYTES):
                     await asyncio.to_thread(self._insert, b"\n".join(rows))
                     inserted += len(rows)
                     rows, held = [], 0
                 if last:
-                    return inserted
+                    break
         finally:
-            await subscription.stop()
+            await log.close()
+        return inserted
 
     def _rows(self, payload: bytes) -> list[bytes]:
         """The lines whose window lies in the range, with the run's name appended."""
