@@ -33,6 +33,7 @@ WAIT_MICROSECONDS: Final = 3 * MICROSECONDS
 second, a scan of the node within two."""
 WRITER_WAIT_MICROSECONDS: Final = 5 * MICROSECONDS
 """How long a file waits for its writer: longer, since the writer may itself wait for its pod."""
+_LONGEST_WAIT: Final = 60 * MICROSECONDS
 _FORGET_EVERY: Final = 10 * MICROSECONDS
 _NUMBERED: Final = tuple(b"%d}\n" % number for number in range(512))
 
@@ -168,7 +169,7 @@ class Enricher:
             ready.append(self._join(node, batch))
             self._release(node, ready)
         elif kind in node.lanes or self._must_wait(node, batch):
-            node.lanes.hold(kind, batch, self._until(batch))
+            node.lanes.hold(kind, batch)
             while kind in node.lanes and node.lanes.full(kind):
                 self._go_on(node, kind, ready)
         else:
@@ -187,7 +188,7 @@ class Enricher:
             self._store[f"pods/{node.token}"] = facts.pods
         self._release(node, ready)
         if event.producer in node.lanes:
-            node.lanes.hold(event.producer, batch, 0)
+            node.lanes.hold(event.producer, batch)
             while event.producer in node.lanes and node.lanes.full(event.producer):
                 self._go_on(node, event.producer, ready)
         else:
@@ -206,11 +207,15 @@ class Enricher:
         return latest + self._wait.get(batch.identity.kind, self._default_wait)
 
     def _must_wait(self, node: _Node, batch: Batch) -> bool:
-        return (
-            not node.facts.pods_stopped
-            and node.join_of(batch.identity.kind).missing(batch.events)
-            and node.facts.clock < self._until(batch)
-        )
+        """Whether a line's metadata isn't known yet, and may still come.
+
+        A batch from the far future is not waited for: its time would not come.
+        """
+        facts = node.facts
+        left = self._until(batch) - facts.clock
+        if facts.pods_stopped or left <= 0 or (facts.clock and left > _LONGEST_WAIT):
+            return False
+        return node.join_of(batch.identity.kind).missing(batch.events)
 
     def _release(self, node: _Node, ready: list[Ready]) -> None:
         """Let go on what need not wait any more; one lane may free another."""

@@ -36,7 +36,6 @@ class _Stored(Struct, array_like=True):
     count: int
     offset: int
     first_line: int
-    until: int
     payload: bytes
 
 
@@ -51,8 +50,6 @@ class Waiting:
     key: str
     batch: Batch
     """Of kind ``progress`` it has one line: a record that waits behind its producer's events."""
-    until: int
-    """Microseconds since the epoch on the node's clock: then it waits no longer."""
 
     @property
     def progress(self) -> ProgressLine | None:
@@ -72,7 +69,6 @@ class Waiting:
                 identity.count,
                 self.batch.offset,
                 self.batch.first_line,
-                self.until,
                 self.batch.payload(),
             )
         )
@@ -111,15 +107,15 @@ class Lanes:
         )
         (batch,) = decode_message(identity, held.offset, held.payload, self._node).batches
         batch.first_line = held.first_line
-        waiting = Waiting(key, batch, held.until)
+        waiting = Waiting(key, batch)
         self._store.load(key, waiting)
         self._append(key.split("/")[2], waiting)
 
-    def hold(self, kind: str, batch: Batch, until: int) -> None:
+    def hold(self, kind: str, batch: Batch) -> None:
         """Put a batch (or one progress record about the kind) at the end of a lane."""
         lane = self._lanes.get(kind)
         number = int(lane[-1].key.rpartition("/")[2]) + 1 if lane else 0
-        waiting = Waiting(f"{PREFIX}{escape_token(self._node)}/{kind}/{number:09d}", batch, until)
+        waiting = Waiting(f"{PREFIX}{escape_token(self._node)}/{kind}/{number:09d}", batch)
         self._store[waiting.key] = waiting
         self._append(kind, waiting)
 

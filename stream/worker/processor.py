@@ -21,6 +21,7 @@ from stream.enrichment.identity import NO_RULES, IdentityRules
 from stream.enrichment.lines import LINES, MAXIMUM_BOOT
 from stream.windows.partition import PartitionWindows, RowMessage
 from stream.windows.settings import WindowSettings
+from stream.worker.errors import StateFormatError
 from stream.worker.messages import (
     Message,
     dead_lines,
@@ -30,6 +31,9 @@ from stream.worker.messages import (
     refused_lines,
 )
 
+STATE_FORMAT: Final = b"1"
+"""Rises with every change of what lies in the state."""
+_FORMAT_KEY: Final = "format"
 _LOSS_SEQUENCE: Final = "loss-sequence"
 CLOCK_AHEAD_SECONDS: Final = 5.0
 """How far a node's clock may be ahead of the broker's before it is pointed out."""
@@ -47,6 +51,18 @@ def _reason(error: ContractError, headers: Mapping[str, str] | None) -> str:
     known = KINDS.get(kind)
     other = known is not None and version.isdecimal() and version != str(known.version)
     return "unknown_version" if other else "bad_header"
+
+
+def _check_format(store: StateStore, partition: int) -> None:
+    """Refuse a state that this version can't read, rather than count on from half of it."""
+    if _FORMAT_KEY not in store:
+        store[_FORMAT_KEY] = STATE_FORMAT
+    elif store[_FORMAT_KEY] != STATE_FORMAT:
+        raise StateFormatError(
+            f"the state of partition {partition} has format {store[_FORMAT_KEY]!r}, and this "
+            f"version reads {STATE_FORMAT!r}: go on with the version that wrote it, or give the "
+            "worker another group, which reads all of RAW anew"
+        )
 
 
 class Counts:
@@ -82,6 +98,7 @@ class Processor:
     ) -> None:
         """``prefix`` is put before every subject (``replay.<run>.``), ``now`` is monotonic."""
         self.partition = partition
+        _check_format(store, partition)
         self.counts = Counts()
         self.enricher = Enricher(store, rules)
         self.windows = PartitionWindows(store, windows, from_the_middle=from_the_middle, now=now)
@@ -166,7 +183,9 @@ class Processor:
         batch = ready.batch
         kind = batch.identity.kind
         self.counts.events[kind] = self.counts.events.get(kind, 0) + batch.identity.count
-        self.counts.unresolved += sum(not owner.resolved for owner in ready.owners)
+        unknown = {owner for owner in set(ready.owners) if not owner.resolved}
+        if unknown:
+            self.counts.unresolved += sum(owner in unknown for owner in ready.owners)
         if kind == LOSS.name:
             self._lost(batch)
         added = self.windows.add(batch.node, kind, batch.events, ready.owners, batch.seconds)

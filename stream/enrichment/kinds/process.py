@@ -2,7 +2,8 @@
 
 import posixpath
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,7 +27,10 @@ _encode = msgspec.json.Encoder().encode
 _arguments = msgspec.json.Decoder(list[str])
 
 
-_Key = tuple[bytes, str, str, str, str, str, bool, bool]
+_argv_of = attrgetter("argv")
+_place_of = attrgetter("exe", "cwd", "hostname", "cgroup", "comm", "forked", "notebook")
+_Key = tuple[bytes, tuple[Any, ...]]
+"""A command line as it came, and where it ran."""
 
 
 class _Known(NamedTuple):
@@ -71,17 +75,10 @@ class ProcessJoin:
         known_before = self._known.get
         owners: list[Owner] = []
         suffixes: list[bytes] = []
-        for event in events:
-            key = (
-                bytes(event.argv),
-                event.exe,
-                event.cwd,
-                event.hostname,
-                event.cgroup,
-                event.comm,
-                event.forked,
-                event.notebook,
-            )
+        for event, argv, place in zip(
+            events, map(bytes, map(_argv_of, events)), map(_place_of, events), strict=True
+        ):
+            key = (argv, place)
             known = known_before(key) or self._look_up(key, event)
             pid = event.pid
             if event.action == "exec":

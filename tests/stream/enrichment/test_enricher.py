@@ -115,6 +115,18 @@ def test_metadata_that_does_not_come_leaves_the_line_unresolved() -> None:
     assert (second["pod"], second["resolved"]) == ("web-0", True)
 
 
+def test_a_line_from_the_far_future_is_not_waited_for() -> None:
+    log = RawLog()
+    log.progress(NODE, "process", 0.5)
+    log.add(NODE, execed(86_400))
+    run = process(log.messages())
+    assert len(of_kind(run, "process")) == 1
+    early = RawLog()
+    early.add(NODE, execed(86_400))
+    early.progress(NODE, "process", 0.5)
+    assert len(of_kind(process(early.messages()), "process")) == 1
+
+
 def test_after_a_wait_in_vain_nothing_waits_for_the_same_pod() -> None:
     log = RawLog()
     log.add(NODE, execed(1))

@@ -13,7 +13,9 @@ from stream.contract.kinds.file import FileEvent
 from stream.contract.kinds.loss import LossEvent
 from stream.contract.kinds.process import ProcessEvent
 from stream.contract.timestamps import format_timestamp
-from tests.support.raw_log import RawLog, RawMessage, Run, at, process
+from stream.worker.errors import StateFormatError
+from stream.worker.processor import Processor
+from tests.support.raw_log import MemoryStore, RawLog, RawMessage, Run, at, process
 
 NODE = "node.a b"
 """Escaped in subjects."""
@@ -219,6 +221,14 @@ def test_a_message_damaged_anywhere_is_refused_in_part_or_whole(seed: int, bytes
     assert run.store.committed
     for line in run.lines():
         assert line["log_partition"] == 0
+
+
+def test_a_state_of_another_format_is_refused() -> None:
+    store = process(saves().messages()).store
+    store["format"] = b"0"
+    store.commit()
+    with pytest.raises(StateFormatError, match="reads b'1'"):
+        Processor(0, MemoryStore(store.committed))
 
 
 def test_times_far_from_now_do_not_stop_the_worker() -> None:
