@@ -19,6 +19,7 @@ from tenwatch.commands import (
     loadgen,
     produce,
     query,
+    record,
     replay,
     schema,
     sink,
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command("up")(up.run)
 app.command("query")(query.run)
 app.command("tap")(tap.run)
+app.command("record")(record.run)
 app.command("replay")(replay.run)
 app.command("audit")(audit.run)
 app.add_typer(snapshot.app, name="snapshot")

@@ -22,6 +22,10 @@ def run(
     ] = None,
     speed: Annotated[str, typer.Option(help="1x, 10x, 0.5x or max.")] = "max",
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: a new one.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Read a recording instead of the broker's log."),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Compare with the live buckets; exit code 1 if not equal."),
@@ -57,5 +61,7 @@ def run(
     if remove is not None:
         asyncio.run(command.remove_run(data, remove))
         return
-    options = command.read_options(start, end, last, kinds, nodes, speed, name, keep, config)
+    options = command.read_options(
+        start, end, last, kinds, nodes, speed, name, keep, config, source
+    )
     raise typer.Exit(asyncio.run(command.replay(data, options, verify=verify, as_json=as_json)))

@@ -36,6 +36,7 @@ def read_options(
     name: str | None,
     keep: bool,
     config: Path | None,
+    source: Path | None = None,
 ) -> ReplayOptions:
     """Check what was asked for; raises :class:`~tenwatch.errors.UsageError`."""
     return ReplayOptions(
@@ -46,6 +47,7 @@ def read_options(
         nodes=tuple(nodes or ()),
         config=config,
         keep_streams=keep,
+        source=source,
     )
 
 

@@ -1,25 +1,23 @@
-"""Reads the log of RAW and publishes it again, in its order, on the subjects of a run."""
+"""Publishes the log of RAW again, in its order, on the subjects of a run."""
 
-import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from stream.broker import wire
 from stream.broker.connection import BrokerConnection
 from stream.broker.errors import BrokerError
-from stream.broker.jetstream import JetStream
 from stream.broker.publisher import AckedPublisher, PublishAck
-from stream.broker.streams import RAW_STREAM
-from stream.broker.subscription import Delivery, PullSubscription
 from stream.contract.batch import COUNT_HEADER
 from stream.contract.subjects import unescape_token
 from tenwatch.errors import TenwatchError
 from tenwatch.replaying.run import Run
+from tenwatch.replaying.source import Source, SourceMessage
 from tenwatch.replaying.speed import Pace
 
 ALWAYS_FED = frozenset({"progress", "pod"})
 """Kinds that windows and joins need whatever the filter says."""
-SILENCE_SECONDS = 30.0
+SETTLE_SECONDS = 30.0
+"""How long the last acknowledgements may take."""
 
 
 class FeedError(TenwatchError):
@@ -41,10 +39,10 @@ class FeedProgress:
 
 @dataclass(slots=True)
 class Feed:
-    """Feeds one run from RAW, up to what the log held when it began."""
+    """Feeds one run from a source, up to what the log held when it began."""
 
     connection: BrokerConnection
-    jetstream: JetStream
+    source: Source
     run: Run
     kinds: Collection[str] = ()
     """Only these kinds (and :data:`ALWAYS_FED`); all when empty."""
@@ -55,92 +53,57 @@ class Feed:
 
     async def feed(self, pace: Pace, start_sequence: int = 1) -> FeedProgress:
         """Publish everything from ``start_sequence`` on; raises :class:`FeedError`."""
-        state = (await self.jetstream.stream_info(RAW_STREAM)).state
-        last = state.last_seq
         progress = self.progress
-        progress.total_messages = state.messages
-        if state.messages == 0 or start_sequence > last:
-            return progress
-        name = f"replay-{self.run.name}"
-        await self.jetstream.create_consumer(
-            RAW_STREAM,
-            {
-                "name": name,
-                "ack_policy": "none",
-                "deliver_policy": "by_start_sequence",
-                "opt_start_seq": max(start_sequence, state.first_seq, 1),
-                "mem_storage": True,
-                "num_replicas": 1,
-                "inactive_threshold": int(60e9),
-            },
-        )
-        arrived: asyncio.Queue[Delivery] = asyncio.Queue()
-        subscription = PullSubscription(self.connection, RAW_STREAM, name, arrived.put_nowait)
+        progress.total_messages = await self.source.open()
         publisher = AckedPublisher(self.connection)
         failures: list[BrokerError] = []
-        subscription.start()
+        messages = self.source.messages(start_sequence)
         try:
-            while not failures:
-                delivery = await self._next(arrived, subscription)
-                if delivery.stream_seq <= last:
-                    await self._pass_on(delivery, publisher, subscription, pace, failures)
-                if delivery.stream_seq >= last or delivery.pending == 0:
+            async for message in messages:
+                await self._pass_on(message, publisher, pace, failures)
+                if failures:
                     break
-            await publisher.settled(SILENCE_SECONDS)
-            if failures:
+            settled = await publisher.settled(SETTLE_SECONDS)
+            if failures or not settled:
+                why = failures[0] if failures else f"no answer for {SETTLE_SECONDS:g} s"
                 raise FeedError(
-                    f"the broker refused a message of run {self.run.name}: {failures[0]}; "
+                    f"the broker refused a message of run {self.run.name}: {why}; "
                     f"remove the run with: tenwatch replay --remove {self.run.name}"
                 )
             return progress
         finally:
-            await subscription.stop()
+            await messages.aclose()
             await publisher.close()
-
-    async def _next(
-        self, arrived: asyncio.Queue[Delivery], subscription: PullSubscription
-    ) -> Delivery:
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                return await arrived.get()
-        except TimeoutError:
-            raise FeedError(
-                f"the log of RAW did not answer for {SILENCE_SECONDS:g} s: "
-                f"{subscription.problem or 'no reason given'}; is the broker well?"
-            ) from None
 
     async def _pass_on(
         self,
-        delivery: Delivery,
+        message: SourceMessage,
         publisher: AckedPublisher,
-        subscription: PullSubscription,
         pace: Pace,
         failures: list[BrokerError],
     ) -> None:
         progress = self.progress
         progress.read_messages += 1
-        if not self._wanted(delivery.subject):
-            subscription.release(delivery)
+        if not self._wanted(message.subject):
             return
-        await pace.wait_for(delivery.timestamp_ns)
-        headers = delivery.headers or {}
+        await pace.wait_for(message.timestamp_ns)
+        headers = message.headers
         events = int(headers.get(COUNT_HEADER, "0") or "0")
 
         def done(result: PublishAck | BrokerError) -> None:
-            subscription.release(delivery)
             if isinstance(result, BrokerError):
                 failures.append(result)
                 return
             progress.fed_messages += 1
             progress.fed_events += events
-            progress.first_ns = progress.first_ns or delivery.timestamp_ns
-            progress.newest_ns = delivery.timestamp_ns
+            progress.first_ns = progress.first_ns or message.timestamp_ns
+            progress.newest_ns = message.timestamp_ns
             if self.on_progress is not None:
                 self.on_progress(progress)
 
         await publisher.publish(
-            self.run.raw_subject(delivery.subject),
-            delivery.data,
+            self.run.raw_subject(message.subject),
+            message.data,
             wire.encode_headers(headers) if headers else b"",
             done,
         )

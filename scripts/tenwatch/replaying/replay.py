@@ -17,6 +17,7 @@ from tenwatch.errors import NotRunningError, StartError, TenwatchError
 from tenwatch.replaying.collect import Collector
 from tenwatch.replaying.feed import Feed, FeedProgress
 from tenwatch.replaying.run import Run, create_streams, delete_streams
+from tenwatch.replaying.source import RecordingSource, Source, StreamSource
 from tenwatch.replaying.speed import Pace
 from tenwatch.replaying.time_range import TimeRange
 from tenwatch.replaying.verify import Verdict, verify
@@ -45,6 +46,8 @@ class ReplayOptions:
     config: Path | None = None
     keep_streams: bool = False
     """Leave the run's streams at the broker, for taps."""
+    source: Path | None = None
+    """A recording; None is the log at the broker."""
 
 
 @dataclass(slots=True)
@@ -87,10 +90,11 @@ class Replay:
                     f"tenwatch replay --remove {run.name}"
                 )
             await asyncio.to_thread(self._forget_rows)
-            await create_streams(jetstream, run)
+            source = self._source(jetstream)
+            await create_streams(jetstream, run, await source.transform())
             try:
                 await self._record("feeding", began)
-                await self._feed_and_collect(jetstream)
+                await self._feed_and_collect(jetstream, source)
                 await self._record("done", began)
             except BaseException:
                 await self._record("failed", began)
@@ -107,14 +111,14 @@ class Replay:
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
 
-    async def _feed_and_collect(self, jetstream: JetStream) -> None:
+    async def _feed_and_collect(self, jetstream: JetStream, source: Source) -> None:
         options = self.options
         worker = run_worker_child(self.instance, options.run, options.config, self.say)
         await worker.start()
         try:
             await self._until_ready(worker)
             feed = Feed(
-                self.connection, jetstream, options.run, options.kinds, options.nodes,
+                self.connection, source, options.run, options.kinds, options.nodes,
                 on_progress=self.on_progress,
             )  # fmt: skip
             progress = await feed.feed(Pace(options.speed))
@@ -127,6 +131,11 @@ class Replay:
         self.outcome.rows = await Collector(
             self.connection, jetstream, options.run, options.range, self.store
         ).collect()
+
+    def _source(self, jetstream: JetStream) -> Source:
+        if self.options.source is not None:
+            return RecordingSource(self.options.source)
+        return StreamSource(self.connection, jetstream)
 
     async def _until_ready(self, worker: Child) -> None:
         deadline = time.monotonic() + WORKER_START_SECONDS

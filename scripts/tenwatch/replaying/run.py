@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream.broker.jetstream import JetStream
-from stream.broker.streams import RAW_STREAM
 from tenwatch.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}")
@@ -52,9 +51,9 @@ class Run:
         return f"{self.prefix}.raw.{kind}.{node}"
 
 
-async def create_streams(jetstream: JetStream, run: Run) -> None:
-    """Make the streams of a run, with RAW's own partitions, so that the log order is the same."""
-    transform = (await jetstream.stream_info(RAW_STREAM)).config["subject_transform"]["dest"]
+async def create_streams(jetstream: JetStream, run: Run, transform: str) -> None:
+    """Make the streams of a run, with the partitions of RAW's own ``transform``, so that the log
+    order is the same."""
     await jetstream.ensure_stream(
         _stream(run.raw_stream, [f"{run.prefix}.raw.*.*"])
         | {
