@@ -75,6 +75,7 @@ class Reader:
         self._request_number = 0
         self._delivered = 0
         self._heard = 0.0
+        self._opened_at = -10.0
         self._received_any = False
         self._broken = True
         self._kick = asyncio.Event()
@@ -127,8 +128,13 @@ class Reader:
         while True:
             try:
                 if self._broken:
+                    if time.monotonic() - self._opened_at < 1.0:
+                        # Broken as soon as it was made: its server is on its way out, or in.
+                        await asyncio.sleep(wait)
+                        wait = min(wait * 2, 2.0)
+                    else:
+                        wait = self.connection.settings.retry_wait
                     await self._open()
-                    wait = self.connection.settings.retry_wait
                 self._pull()
                 await self._pause()
             except FAILED as error:
@@ -184,7 +190,7 @@ class Reader:
             pending_bytes_limit=1 << 30,
         )
         self._broken = False
-        self._heard = time.monotonic()
+        self._heard = self._opened_at = time.monotonic()
         self.reopened += 1
         self.error = None
         self.pending = answer["num_pending"]
