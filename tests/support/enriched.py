@@ -82,6 +82,24 @@ class Producer:
         return Batch(identity, lines)
 
 
+def progress_of(producer: Producer) -> Producer:
+    """The progress records of a producer, a boot of their own kind and of the same name."""
+    return Producer(
+        kind="progress",
+        node=producer.node,
+        boot=producer.boot,
+        fields=lambda _: {
+            "producer": producer.kind,
+            "watermark": format_timestamp(producer.start),
+            "next_seq": producer.next_seq,
+            "seen": producer.next_seq,
+            "filtered": 0,
+            "emitted": producer.next_seq,
+            "lost": 0,
+        },
+    )
+
+
 @dataclass
 class Batch:
     """One message, not yet published."""

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from tests.support.enriched import Batch, Producer, file_fields
+from sinks.audit import AuditOptions, run_audit
+from sinks.store.client import Store
+from sinks.store.settings import StoreSettings
+from tests.support.enriched import Batch, Producer, file_fields, progress_of
 from tests.support.nats_server import NatsServer
 from tests.support.sink_process import STEPS, SinkProcess, acknowledged
 
@@ -56,19 +59,29 @@ async def test_a_kill_at_each_step_of_an_insert_loses_and_doubles_nothing(
         for _ in range(30):
             await producer.batch(40).publish(client)
         sink.die_at = f"{step}:{1 + round_number % 3}"
-        sink.start()
-        # A second wave, so that there is a second and third insert to die in.
-        for _ in range(3):
-            for _ in range(10):
-                await producer.batch(40).publish(client)
-            await asyncio.sleep(0.1)
+        # Not waited for: it may die while it books what the one before it had stored.
+        sink.spawn()
+        # More keeps coming, so that there is a second and third insert to die in.
+        for _ in range(600):
+            if sink.process is not None and sink.process.poll() is not None:
+                break
+            await producer.batch(40).publish(client)
+            await asyncio.sleep(0.05)
         assert sink.died() == -9
     sink.die_at = ""
     sink.start()
+    await progress_of(producer).batch(1).publish(client)
     await eventually(lambda: acknowledged(client, "process"), 40, "all to be acknowledged")
+    await eventually(lambda: acknowledged(client, "progress"), 40, "progress, too")
     assert sink.stop() == 0
     exact(ask, "process_events", [producer])
     assert ask("SELECT count() FROM tenwatch.processes") == [(producer.next_seq,)]
+    with Store(StoreSettings(path=str(sink.store))) as store:
+        report = run_audit(store.writer, AuditOptions(rows=True, grace_seconds=0))
+    assert report.exit_code == 0, report
+    (boot,) = [boot for boot in report.boots if boot.kind == "process"]
+    assert boot.announced
+    assert (boot.emitted, boot.stored, boot.rows) == (producer.next_seq,) * 3
 
 
 async def test_everything_delivered_again_is_known_as_a_repeat(
