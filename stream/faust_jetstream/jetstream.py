@@ -234,20 +234,30 @@ class JetStream:
         return held
 
 
-def settings_from_urls(urls: Any) -> JetStreamSettings:
-    """Return settings for broker URLs; user and password move out of the URL."""
+def settings_from(app: Any, urls: Any) -> JetStreamSettings:
+    """Return settings for broker URLs and faust's own settings.
+
+    User and password move out of the URL.
+    """
     servers, user, password = [], None, None
     for url in urls:
         user, password = url.user or user, url.password or password
         servers.append(f"{url.scheme}://{url.host}:{url.port or 4222}")
-    return JetStreamSettings(servers=servers, user=user, password=password)
+    return JetStreamSettings(
+        servers=servers,
+        user=user,
+        password=password,
+        partitions=app.conf.topic_partitions,
+        replicas=app.conf.topic_replication_factor,
+        commit_interval=app.conf.broker_commit_interval,
+    )
 
 
 def jetstream_of(app: Any, urls: Any) -> JetStream:
     """Return the app's :class:`JetStream`, made from its broker URLs if it has none yet."""
     context = getattr(app, "jetstream", None)
     if context is None:
-        context = app.jetstream = JetStream(app, settings_from_urls(urls))
+        context = app.jetstream = JetStream(app, settings_from(app, urls))
     if not isinstance(context, JetStream):
         raise ConfigurationError(
             "app.jetstream is something else than this transport's JetStream: rename it."

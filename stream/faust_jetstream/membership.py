@@ -52,6 +52,7 @@ class _Record:
     sequence: int
     value: dict[str, Any]
     changed: float
+    stored: int = 0
 
 
 class Membership:
@@ -97,6 +98,7 @@ class Membership:
         self._last_tick = 0.0
         self._heartbeat_wanted = True
         self._silent = False
+        self._arrived = False
         self._connection: Connection | None = None
 
     # -- called from the worker's loop ------------------------------------------------------
@@ -191,15 +193,26 @@ class Membership:
             self._forgive(now)
         self._last_tick = now
         changed = False
-        for sequence, _, subject, payload, _ in reader.take(10_000):
-            self._records[subject] = _Record(sequence, orjson.loads(payload), now)
+        for sequence, stored, subject, payload, _ in reader.take(10_000):
+            record = _Record(sequence, orjson.loads(payload), now, stored)
+            self._records[subject] = record
             changed = True
+            if subject == self._own_subject and not self._arrived:
+                self._arrived = record.value["incarnation"] == self.incarnation
+                self._look_back(stored, now)
         await self._beat(now)
         if reader.pending == 0 and not reader.buffer:
             await self._lead(now)
         if changed or self._expired_view(now):
             self._forget_the_long_dead(now)
             self._update_view(now)
+
+    def _look_back(self, stored: int, now: float) -> None:
+        """Learn from our own first record how old the others are, all by the server's clock."""
+        if self._arrived:
+            for record in self._records.values():
+                if record.stored:
+                    record.changed = min(record.changed, now - (stored - record.stored) / 1e9)
 
     def _forget_the_long_dead(self, now: float) -> None:
         for subject, record in list(self._records.items()):

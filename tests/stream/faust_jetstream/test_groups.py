@@ -22,8 +22,10 @@ from tests.support.polling import eventually
 class Counting:
     """An app that counts events per key, and notes when it processed what."""
 
-    def __init__(self, url: str, folder: Path, member: str, **settings: Any) -> None:
-        self.app = make_app("group", url, folder, member=member, partitions=4, **settings)
+    def __init__(
+        self, url: str, folder: Path, member: str, app_id: str = "group", **settings: Any
+    ) -> None:
+        self.app = make_app(app_id, url, folder, member=member, partitions=4, **settings)
         raw = self.app.jetstream.bind_topic("raw", stream="RAW")
         self.table = self.app.Table("counts", default=int)
         self.processed: list[tuple[int, int]] = []
@@ -174,6 +176,29 @@ async def test_the_only_worker_killed_and_started_again_resumes_at_once(
         assert time.monotonic() - began < 10, "waited for the lease of its former self"
     finally:
         first.kill()
+        await api.close()
+
+
+async def test_a_worker_that_died_long_ago_is_not_waited_for(
+    server: Server, tmp_path: Path
+) -> None:
+    api = await Api.connect(server.url)
+    await api.create_partitioned("RAW", "raw", 4)
+    environment = {"NATS": server.url, "LEASE": "4"}
+    dead = Worker("churn", "dead", tmp_path, **environment)
+    try:
+        await eventually(lambda: len(_last_assignment(dead)) == 4, 30)
+        dead.kill()
+        killed = time.monotonic()
+        while time.monotonic() - killed < 4.5:
+            await asyncio.sleep(0.1)
+        other = Counting(server.url, tmp_path, "other", app_id="churn", lease=4.0)
+        began = time.monotonic()
+        async with running(other.app):
+            await eventually(lambda: other.partitions == {0, 1, 2, 3}, 10)
+            assert time.monotonic() - began < 3, "waited for the lease of the dead"
+    finally:
+        dead.kill()
         await api.close()
 
 
