@@ -17,6 +17,8 @@ from sinks.store.client import quoted
 
 Key = tuple[str, str, str]
 """Kind, node, boot."""
+UNCOUNTED: Final = "('too_late', 'too_many_windows')"
+"""Reasons of letters about events that are stored all the same, and only in no bucket."""
 SNAPSHOT_TRIES: Final = 5
 LISTED: Final = 10_000
 """Gaps and repeats that are listed at most; all are counted."""
@@ -57,6 +59,9 @@ class _Audit:
         self._repeats: list[Repeat] = []
         self._lost: dict[Key, IntervalSet] = defaultdict(IntervalSet)
         self._dead: dict[Key, IntervalSet] = defaultdict(IntervalSet)
+        self._dead_messages: dict[tuple[str, str], int] = {}
+        """Events in messages that were refused as a whole, by kind and boot: their seqs are in
+        headers that nobody trusts."""
         self._fresh: set[Key] = set()
         self._booked: dict[str, int] = {}
         self._ends: dict[Key, tuple[int, int, int]] = {}
@@ -181,10 +186,17 @@ class _Audit:
         for kind, node, boot, first, last in self._asks.rows(
             "SELECT kind, node, boot, seq, seq + count - 1 "
             f"FROM {self._database}.dead WHERE boot != '' AND seq IS NOT NULL "
-            f"AND reason != 'too_late' AND {self._filter}",
+            f"AND reason NOT IN {UNCOUNTED} AND {self._filter}",
             self._parameters,
         ):
             self._dead[str(kind), str(node), str(boot)].add(int(first), int(last))
+        for kind, boot, count in self._asks.rows(
+            f"SELECT kind, boot, sum(count) FROM {self._database}.dead "
+            "WHERE boot != '' AND seq IS NULL AND ({kind:String} = '' OR kind = {kind:String}) "
+            "GROUP BY kind, boot",
+            self._parameters,
+        ):
+            self._dead_messages[str(kind), str(boot)] = int(count)
 
     def _read_rows(self) -> None:
         for kind, table in EVENT_TABLES.items():
@@ -249,12 +261,17 @@ class _Audit:
             found = self._boots[key]
             gaps = self._gaps.get(key, [])
             self._close(key, found, gaps)
-            for gap in gaps:
-                for first, last in self._unexplained(key, found, gap):
-                    missing = last - first + 1
-                    found.missing += missing
-                    if len(report.gaps) < LISTED:
-                        report.gaps.append(_placed(gap, first, last))
+            open_gaps = [
+                _placed(gap, first, last)
+                for gap in gaps
+                for first, last in self._unexplained(key, found, gap)
+            ]
+            missing = sum(gap.count for gap in open_gaps)
+            if missing <= self._dead_messages.get((found.kind, found.boot), 0):
+                found.dead += missing
+            else:
+                found.missing = missing
+                report.gaps += open_gaps[: LISTED - len(report.gaps)]
             if found.missing:
                 found.problems.append(f"{found.missing} are missing")
             if found.repeated:

@@ -46,6 +46,8 @@ INSERT_SETTINGS: Final[dict[str, Any]] = {
     "input_format_null_as_default": 1,
     "input_format_defaults_for_omitted_fields": 1,
     "distributed_foreground_insert": 1,
+    # An old spool may hold many days; each is a partition.
+    "max_partitions_per_insert_block": 0,
 }
 
 

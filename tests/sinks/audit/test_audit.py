@@ -211,6 +211,37 @@ def test_lines_that_the_store_refuses_are_dead_and_balance(
     assert (report.boots[0].stored, report.boots[0].dead) == (49, 1)
 
 
+def test_a_message_that_was_refused_as_a_whole_explains_as_many_as_it_held(
+    chain: Chain, producer: Producer
+) -> None:
+    first, _, third = (producer.batch(10) for _ in range(3))
+    chain.deliver(first, third)
+    chain.announce(producer)
+    letter = {
+        "ts": format_timestamp(START), "stage": "worker", "kind": "process", "reason": "bad_batch",
+        "boot": producer.boot, "count": 9, "log_offset": 2, "subject": "process.node-a",
+    }  # fmt: skip
+    chain.insert("dead_letters", [letter])
+    assert chain.audit().exit_code == 1, "it held nine, and ten are missing"
+    chain.insert("dead_letters", [letter | {"count": 1, "log_offset": 7}])
+    report = chain.audit()
+    assert (report.exit_code, report.boots[0].dead, report.gaps) == (0, 10, [])
+
+
+def test_a_letter_about_an_event_that_is_stored_explains_no_gap(
+    chain: Chain, producer: Producer
+) -> None:
+    first, _, third = (producer.batch(10) for _ in range(3))
+    chain.deliver(first, third)
+    chain.announce(producer)
+    for seq in range(10, 20):
+        chain.insert("dead_letters", [{
+            "ts": format_timestamp(START), "stage": "worker", "kind": "process", "seq": seq,
+            "node": producer.node, "boot": producer.boot, "reason": "too_late",
+        }])  # fmt: skip
+    assert chain.audit().exit_code == 1
+
+
 def test_joining_the_ledger_changes_no_account(
     chain: Chain, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
