@@ -38,6 +38,7 @@ class WorkerApp:
 
     def __init__(self, role: WorkerRole, raw: RawStream, rules: RulesFile) -> None:
         self.role = role
+        self._raw = raw
         self.names = Names(role.worker)
         self.rules = rules
         self.processors: dict[int, Processor] = {}
@@ -121,7 +122,7 @@ class WorkerApp:
             windows=self.role.windows,
             prefix=self.names.prefix,
             incarnation=await self._incarnation(partition),
-            from_the_middle=bool(self.names.prefix),
+            from_the_middle=self._raw.emptied or bool(self.names.prefix),
             now=time.monotonic(),
         )
         _log.info("partition %d is ours", partition)

@@ -34,6 +34,9 @@ from stream.worker.messages import (
 STATE_FORMAT: Final = b"1"
 """Rises with every change of what lies in the state."""
 _FORMAT_KEY: Final = "format"
+_ORIGIN_KEY: Final = "origin"
+_MIDDLE: Final = b"middle"
+_BEGINNING: Final = b"beginning"
 _LOSS_SEQUENCE: Final = "loss-sequence"
 CLOCK_AHEAD_SECONDS: Final = 5.0
 """How far a node's clock may be ahead of the broker's before it is pointed out."""
@@ -96,12 +99,21 @@ class Processor:
         from_the_middle: bool = False,
         now: float = 0.0,
     ) -> None:
-        """``prefix`` is put before every subject (``replay.<run>.``), ``now`` is monotonic."""
+        """``prefix`` is put before every subject (``replay.<run>.``), ``now`` is monotonic.
+
+        ``from_the_middle`` says that the log does not begin where the producers did, so that what
+        a boot sent before its first batch here is not missing. What was said when the state began
+        stays.
+        """
         self.partition = partition
         _check_format(store, partition)
         self.counts = Counts()
         self.enricher = Enricher(store, rules)
-        self.windows = PartitionWindows(store, windows, from_the_middle=from_the_middle, now=now)
+        if _ORIGIN_KEY not in store:
+            store[_ORIGIN_KEY] = _MIDDLE if from_the_middle else _BEGINNING
+        self.windows = PartitionWindows(
+            store, windows, from_the_middle=store[_ORIGIN_KEY] == _MIDDLE, now=now
+        )
         self._store = store
         self._prefix = prefix
         self._incarnation = incarnation

@@ -20,7 +20,8 @@ class RawStream(NamedTuple):
     """A stream of raw events."""
 
     partitions: int
-    max_bytes: int
+    emptied: bool
+    """Whether messages were dropped from its beginning already."""
 
 
 async def find_raw_stream(broker: BrokerSettings, name: str) -> RawStream:
@@ -54,7 +55,7 @@ async def find_raw_stream(broker: BrokerSettings, name: str) -> RawStream:
             f"the stream {name} is not partitioned (its subject_transform is {transform!r}); "
             "it was not made by this program: remove it, or give the worker another name"
         )
-    return RawStream(int(found[1]), int(info.config.get("max_bytes", -1)))
+    return RawStream(int(found[1]), info.state.first_seq > 1)
 
 
 class StreamFill(NamedTuple):

@@ -223,6 +223,24 @@ def test_a_message_damaged_anywhere_is_refused_in_part_or_whole(seed: int, bytes
         assert line["log_partition"] == 0
 
 
+def test_a_log_that_begins_in_the_middle_reports_no_loss_before_it_even_after_a_restart() -> None:
+    log = RawLog()
+    log.skip(NODE, "file", 100)
+    log.add(NODE, FileEvent(ts=at(1), action="modified", path="/x", size=1))
+    for second in range(2, 80):
+        log.progress(NODE, "file", second)
+    everything = process(log.messages(1))
+    assert [each["count"] for each in everything.lines("loss.worker.")] == [100]
+    emptied = process(log.messages(1)[:1], from_the_middle=True)
+    later = Processor(0, MemoryStore(emptied.store.committed))
+    published = [
+        each.subject.partition(".")[0]
+        for offset, raw in enumerate(log.messages(1)[1:])
+        for each in later.process(raw.key, raw.headers, raw.payload, offset)
+    ]
+    assert set(published) == {"events"}
+
+
 def test_a_state_of_another_format_is_refused() -> None:
     store = process(saves().messages()).store
     store["format"] = b"0"
