@@ -26,7 +26,6 @@ from stream.worker.settings import Names, WorkerRole
 _log: Final = logging.getLogger("tenwatch.worker")
 TICK_SECONDS: Final = 0.2
 """How often open windows are looked at for provisional rows."""
-PURGE_SECONDS: Final = 30.0
 ROW_MESSAGES: Final = 200
 """Messages of final rows, and windows that they are of, in one commit at most."""
 _INCARNATION_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -247,7 +246,7 @@ class WorkerApp:
 
     async def _give_space_back(self) -> None:
         while True:
-            await asyncio.sleep(PURGE_SECONDS)
+            await asyncio.sleep(self.role.worker.raw_check_seconds)
             try:
                 await self._purge()
             except Exception as error:

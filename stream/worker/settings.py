@@ -56,6 +56,9 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     """Bytes that one partition's state may take at the broker. Default -1, no limit: only the
     newest value of each key is kept, and a full state would stop the worker."""
 
+    raw_check_seconds: Seconds = 30.0
+    """How often to look how full RAW is, seconds. Default 30: it fills over hours."""
+
     raw_purge_above_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.8
     """Fill of RAW above which messages below the committed offset are dropped, as a fraction of
     its ``max_bytes``. Default 0.8. Below it everything stays for replays."""

@@ -286,6 +286,26 @@ async def test_a_dead_producers_last_window_is_closed_when_it_stays_silent(pipel
     assert await all_windows_closed(pipeline, expected) == expected
 
 
+async def test_raw_is_emptied_only_below_what_was_committed(pipeline: Any) -> None:
+    log = make_log(20, seed=7)
+    messages = log.messages(1)
+    expected = process(messages).last_rows()
+    await pipeline.publish(messages)
+    info = await pipeline.jetstream.stream_info("RAW")
+    size = int(info.state.bytes / 0.9)
+    await pipeline.jetstream.ensure_stream(info.config | {"max_bytes": size})
+    pipeline.worker(WORKER_RAW_CHECK_SECONDS="0.1")
+    assert await all_windows_closed(pipeline, expected) == expected
+
+    async def emptied() -> bool:
+        return (await pipeline.jetstream.stream_info("RAW")).state.bytes < 0.7 * size
+
+    await eventually(emptied, 20)
+    left = (await pipeline.jetstream.stream_info("RAW")).state
+    assert left.first_seq > 1
+    assert left.messages > 0.3 * len(messages)
+
+
 async def test_it_waits_for_its_streams_and_ends_on_a_signal_meanwhile(pipeline: Any) -> None:
     await pipeline.jetstream.delete_stream("RAW")
     worker = pipeline.worker()
