@@ -26,6 +26,7 @@ from tenwatch.commands import (
     snapshot,
     streams,
     tap,
+    top,
     up,
     work,
 )
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command("up")(up.run)
 app.command("query")(query.run)
 app.command("tap")(tap.run)
+app.command("top")(top.run)
 app.command("record")(record.run)
 app.command("replay")(replay.run)
 app.command("audit")(audit.run)

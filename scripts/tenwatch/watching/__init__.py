@@ -1,0 +1,1 @@
+"""``tenwatch top``: who uses what, right now, and how the pipeline is."""
