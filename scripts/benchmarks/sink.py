@@ -188,7 +188,7 @@ EVENT = (
 FILLS = {
     "process_events": "['exec', 'exit'][1 + number % 2] AS action, number % 30000 AS pid, "
     "hex(intDiv(number, 2)) AS exec_id, "
-    "['build', 'run', 'other', 'other', 'other', 'other', 'other'][1 + number % 7] AS purpose, "
+    "multiIf(number % 20 < 2, 'build', number % 20 < 4, 'run', 'other') AS purpose, "
     "'/usr/bin/p' || toString(number % 200) AS exe, [exe, toString(number % 1000)] AS argv, "
     "if(action = 'exit', toNullable(number % 3 = 0), NULL) AS exit_code, "
     "lower(hex(number % 600)) AS container_id",

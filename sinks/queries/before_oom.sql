@@ -24,6 +24,7 @@ INNER JOIN
     SELECT node, container_id, ts, seq, action, pid, exe, argv, start_ts, duration_us, exit_code, signal
     FROM tenwatch.processes
     WHERE container_id IN (SELECT container_id FROM kills)
+        AND (action = 'exec' OR ts >= {since:DateTime('UTC')} - toIntervalSecond({seconds:UInt32}))
 ) AS p ON p.node = k.node AND p.container_id = k.container_id
 WHERE ifNull(p.start_ts, p.ts) < k.window_end
     AND (p.action = 'exec' OR p.ts >= k.window_start - toIntervalSecond({seconds:UInt32}))

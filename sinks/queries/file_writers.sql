@@ -14,8 +14,9 @@ LEFT JOIN
 (
     SELECT node, exec_id, exe, argv, cwd, uid, start_ts, pod, exit_code
     FROM tenwatch.processes
-    -- It was running when it wrote, so it ends (or began, if it still runs) near that time.
-    WHERE exec_id IN (SELECT writer_exec_id FROM tenwatch.files WHERE ts >= {since:DateTime64(6, 'UTC')} AND ts < {until:DateTime64(6, 'UTC')} AND path = {path:String} AND writer_exec_id != '')
+    -- It was running when it wrote: it ended after that, or runs still.
+    WHERE (action = 'exec' OR ts >= {since:DateTime64(6, 'UTC')})
+        AND exec_id IN (SELECT writer_exec_id FROM tenwatch.files WHERE ts >= {since:DateTime64(6, 'UTC')} AND ts < {until:DateTime64(6, 'UTC')} AND path = {path:String} AND writer_exec_id != '')
 ) AS p ON p.node = f.node AND p.exec_id = f.writer_exec_id
 ORDER BY f.ts, f.seq
 SETTINGS join_use_nulls = 1
