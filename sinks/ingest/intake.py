@@ -52,17 +52,19 @@ class Intake:
         self._oldest = 0.0
         self._last_insert = -1e9
         self._retry_at = 0.0
-        self._by_sequence: dict[int, Held] = {}
+        # With the time, since a stream that is made anew counts from 1 again.
+        self._held: dict[tuple[int, int], Held] = {}
         self.draining = False
 
     def __len__(self) -> int:
         """Messages that are held."""
-        return len(self._by_sequence)
+        return len(self._held)
 
     def receive(self, delivery: Delivery) -> None:
         """Take one message in; called by the subscription."""
         self.behind = delivery.pending
-        known = self._by_sequence.get(delivery.stream_seq)
+        key = (delivery.stream_seq, delivery.timestamp_ns)
+        known = self._held.get(key)
         if known is not None:
             # Delivered again while it is still held: the newest delivery is the one to answer.
             self.redelivered += 1
@@ -75,7 +77,7 @@ class Intake:
                 self.subscription.ack([delivery], b"-NAK")
             return
         held = hold(self.table, delivery)
-        self._by_sequence[delivery.stream_seq] = held
+        self._held[key] = held
         if not self._waiting:
             self._oldest = self._clock()
         self._waiting.append(held)
@@ -146,28 +148,28 @@ class Intake:
         self.inserts += group.inserts
         for held in group.held:
             self.newest_ns = max(self.newest_ns, held.delivery.timestamp_ns)
-            del self._by_sequence[held.delivery.stream_seq]
+            del self._held[held.delivery.stream_seq, held.delivery.timestamp_ns]
         if self.subscription is not None:
             self.subscription.ack(_deliveries(group.held))
 
     def keep_alive(self) -> None:
         """Ask the broker for more time for all that is held."""
-        if self.subscription is not None and self._by_sequence:
-            self.subscription.in_progress(_deliveries(self._by_sequence.values()))
+        if self.subscription is not None and self._held:
+            self.subscription.in_progress(_deliveries(self._held.values()))
 
     def give_back(self) -> None:
         """Tell the broker to deliver again what is held and won't be stored by this sink."""
-        if self.subscription is not None and self._by_sequence:
-            self.subscription.ack(_deliveries(self._by_sequence.values()), b"-NAK")
-        self._by_sequence.clear()
+        if self.subscription is not None and self._held:
+            self.subscription.ack(_deliveries(self._held.values()), b"-NAK")
+        self._held.clear()
         self._waiting.clear()
         self.group = None
 
     def lag_seconds(self) -> float:
         """Age of the oldest message that is held, seconds; 0 when there is none."""
-        if not self._by_sequence:
+        if not self._held:
             return 0.0
-        oldest = next(iter(self._by_sequence.values())).delivery.timestamp_ns
+        oldest = next(iter(self._held.values())).delivery.timestamp_ns
         return max(0.0, time.time() - oldest / 1e9)
 
     def _full(self) -> bool:
