@@ -99,12 +99,12 @@ class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Whether fanotify's queue in the kernel may grow without bound (FAN_UNLIMITED_QUEUE).
     Default: no (16384 events); an overflow is repaired by a scan, exhausted memory is not."""
 
-    pending_limit: Annotated[int, Meta(ge=16)] = 20_000
-    """Changed files that wait to settle. Default: 20000 (some 8 MB). At the limit the oldest are
+    pending_limit: Annotated[int, Meta(ge=16)] = 40_000
+    """Changed files that wait to settle. Default: 40000 (some 15 MB). At the limit the oldest are
     reported without waiting, then reading from the kernel waits."""
 
     tracked_limit: Annotated[int, Meta(ge=1)] = 1_000_000
-    """Files whose last state is kept on disk. Default: a million (some 150 MB of disk). Files
+    """Files whose last state is kept on disk. Default: a million (some 130 MB of disk). Files
     beyond are reported by the kernel's events alone."""
 
     rescan_seconds: Annotated[int, Meta(ge=0)] = 600

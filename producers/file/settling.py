@@ -87,7 +87,7 @@ class Settling(Thread):
         self._ignored = 0
         self._last_loss = 0.0
         self._state_failed_at = 0.0
-        self._committed = self._checked = self._rescanned = time.monotonic()
+        self._committed = self._forgotten = self._checked = self._rescanned = time.monotonic()
         self.failure: str | None = None
         """Why this thread ended, when nobody asked it to."""
         self.state_failure: str | None = None
@@ -323,12 +323,15 @@ class Settling(Thread):
             root.disk.release()
 
     def _commit(self) -> None:
-        self._committed = time.monotonic()
+        now = self._committed = time.monotonic()
         now_us = self._clock.now_us()
         try:
+            if now - self._forgotten >= _COMMIT_SECONDS:
+                self._forgotten = now
+                self._state.forget_ends(now_us - 2 * self._settings.repeat_window_ms * 1000)
             self._state.set_meta("alive_us", now_us)
-            self._state.commit(now_us - 2 * self._settings.repeat_window_ms * 1000)
-            if self._committed - self._state_failed_at > _CALM_SECONDS:
+            self._state.commit()
+            if now - self._state_failed_at > _CALM_SECONDS:
                 self.state_failure = None
         except sqlite3.Error as error:
             self._state_failed(error)

@@ -237,9 +237,12 @@ class State:
         ).fetchall()
         return [path for (path,) in rows]
 
-    def commit(self, forget_gone_before_us: int) -> None:
+    def forget_ends(self, before_us: int) -> None:
+        """Forget that files are gone whose end was reported before a time."""
+        self._database.execute("DELETE FROM gone WHERE reported_us < ?", (before_us,))
+
+    def commit(self) -> None:
         """Make all of it last through a crash of this process."""
-        self._database.execute("DELETE FROM gone WHERE reported_us < ?", (forget_gone_before_us,))
         self._database.execute("COMMIT")
         self._database.execute("BEGIN")
 

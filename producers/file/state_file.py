@@ -48,5 +48,5 @@ def open_state(path: Path, now_us: int, repeat_window_us: int) -> tuple[State, H
         history.doubtful_ends = state.doubt_since(alive_us - repeat_window_us)
     state.set_meta("is_clean", 0)
     state.set_meta("alive_us", now_us)
-    state.commit(0)
+    state.commit()
     return state, history

@@ -24,4 +24,4 @@ class HostPathSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     entry_limit: Annotated[int, Meta(ge=1)] = 20_000
     """Entries of one root that are listed, the shallow ones first; what lies beyond is left out,
-    and the listing says so (``truncated``). Default: 20000, a listing of some 3 MB."""
+    and the listing says so (``truncated``). Default: 20000, a listing of some 2 MB."""

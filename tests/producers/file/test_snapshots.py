@@ -94,6 +94,17 @@ def test_an_empty_list_publishes_no_content(start, root) -> None:
     assert watched.sink.of(root / "main.c")[0].hash
 
 
+def test_no_snapshot_is_without_its_file_event(start, root) -> None:
+    watched = start(quiet_ms=10, maximum_delay_ms=50)
+    for number in range(200):
+        (root / f"{number % 10}.c").write_text(str(number))
+    (root / "0.c").rename(root / "moved.c")
+    watched.until_quiet()
+    told = {(each.path, each.hash, each.ts) for each in watched.sink.files}
+    kept = {(each.path, each.hash, each.ts) for each in watched.sink.snapshots}
+    assert len(kept) >= 10 and kept <= told
+
+
 def test_the_limit_is_exact(start, root) -> None:
     watched = start(content_limit_bytes=1000)
     (root / "fits.c").write_text("x" * 1000)
