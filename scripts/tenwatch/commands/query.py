@@ -18,17 +18,45 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+def _complete_question(incomplete: str) -> list[tuple[str, str]]:
+    from tenwatch.completion import questions
+
+    return questions(incomplete)
+
+
+def _complete_parameter(incomplete: str) -> list[tuple[str, str]]:
+    from tenwatch.completion import parameters
+
+    return parameters(incomplete)
+
+
 def run(
     question: Annotated[
-        str | None, typer.Argument(help="SQL, or a prepared question's name. None lists them.")
+        str | None,
+        typer.Argument(
+            help="SQL, or a prepared question's name. None lists them.",
+            autocompletion=_complete_question,
+        ),
     ] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Bind a parameter; repeatable."),
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME=VALUE",
+            help="Bind a parameter; repeatable.",
+            autocompletion=_complete_parameter,
+        ),
     ] = None,
     output: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="Default: table on a terminal, jsonl elsewhere."),
+    ] = None,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw the numbers over time as sparklines.")
+    ] = False,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw them into an SVG file.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Data folder of the instance.", envvar="TENWATCH_DATA")
@@ -44,15 +72,26 @@ def run(
 
     Example: tenwatch query "SELECT argv, exit_code FROM tenwatch.processes
     WHERE exit_code != 0 ORDER BY ts DESC LIMIT 5"
+
+    tenwatch query usage_series -p scope=node --plot
     """
-    from tenwatch import questions
     from tenwatch.access import open_sql
+    from tenwatch.questions import list_all, resolve
 
     if question is None:
-        questions.list_all(sys.stdout)
+        list_all(sys.stdout)
         return
-    sql, bound = questions.resolve(question, parameter or [])
+    sql, bound = resolve(question, parameter or [])
     client = open_sql(data, url)
+    if plot or svg:
+        from tenwatch.plotting import print_plot, write_svg
+
+        result = client.rows(sql, bound)
+        if svg:
+            write_svg(result, svg)
+        if plot:
+            print_plot(result)
+        return
     chosen = output or (Format.table if sys.stdout.isatty() else Format.jsonl)
     if chosen is Format.table:
         from tenwatch.tables import print_table
