@@ -136,13 +136,18 @@ async def test_garbage_in_one_line_of_a_thousand_costs_that_line_only(
 
 
 async def test_a_broker_that_restarts_or_is_killed_costs_nothing(
-    sink: SinkProcess, broker: NatsServer, client: Client, ask: Ask, eventually: Eventually
+    sink: SinkProcess,
+    broker: NatsServer,
+    client: Client,
+    ask: Ask,
+    eventually: Eventually,
+    rounds: int,
 ) -> None:
     # Acknowledgements that a dying broker swallows come due again soon.
     sink.settings["SINK_ACKNOWLEDGE_SECONDS"] = "3"
     sink.start()
     producer = Producer()
-    for number in range(4):
+    for number in range(2 * rounds):
         batches = [producer.batch(50) for _ in range(10)]
         for batch in batches:
             await batch.publish(client)
