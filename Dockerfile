@@ -28,6 +28,9 @@ RUN python3 -m venv /opt/tenwatch \
     && /opt/tenwatch/bin/pip install --no-cache-dir --no-compile ${PIP_OPTIONS} \
          -r /tmp/requirements.txt 'setuptools>=68' wheel \
     && /opt/tenwatch/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation . \
+    # The sink uses chDB's engine alone; what its data frames need weighs as much again.
+    && /opt/tenwatch/bin/pip uninstall -y -q numpy pandas pyarrow \
+    && rm -rf /opt/tenwatch/lib/python3*/site-packages/datastore \
     # What is installed, for scanners; the packages of Debian are listed in /var/lib/dpkg.
     && /opt/tenwatch/bin/pip list --format=json > /opt/tenwatch/packages.json \
     && /opt/tenwatch/bin/python -m compileall -q -j 0 /opt/tenwatch/lib \

@@ -51,8 +51,9 @@ USER_ID: Final = 65532
 """The user that every part without a capability runs as."""
 NODE_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 ROLES: Final = {Role.ADMIN: "admin", Role.WORKER: "worker", Role.SINK: "sink", Role.TAP: "tap"}
-FOLDERS: Final = {"process": 0, "file": 0, "hostpath": USER_ID, "node": USER_ID}
-"""Spool folder of each DaemonSet on a node, and the user that owns it."""
+FOLDERS: Final = ("process", "file", "hostpath", "node")
+"""Spool folder of each DaemonSet on a node. Each mounts its own alone, so all are open to root and
+to the user without privileges: which of the two a producer runs as may change with an overlay."""
 SERVER_NAMES: Final = ("nats.tenwatch.svc", "*.nats.tenwatch.svc", "localhost")
 CERTIFICATE_DAYS: Final = 825
 NOTEBOOK_MODULES: Final = ("__init__.py", "cells.py", "messages.py", "settings.py")
@@ -190,9 +191,9 @@ def enrollment(node: str, login: Login, image: str) -> list[Manifest]:
 
 
 def enroll_script() -> str:
-    """What the Job does on the node. Folders belong to who writes in them, and to nobody else."""
+    """What the Job does on the node."""
     lines = ["cd /node", "install -d -m 0755 -o 0 -g 0 ."]
-    lines += [f"install -d -m 0700 -o {user} -g {user} {name}" for name, user in FOLDERS.items()]
+    lines += [f"install -d -m 2770 -o 0 -g {USER_ID} {name}" for name in FOLDERS]
     lines += [
         f"install -d -m 0750 -o 0 -g {USER_ID} credentials",
         # Renamed into place, so that nobody reads half a file.

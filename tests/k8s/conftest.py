@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.cluster_broker import Broker
+
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "k8s"
 OVERLAYS = ("single", "production", "course")
@@ -112,3 +114,17 @@ def login_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def run_broker(tmp_path: Path) -> Iterator[Callable[[str, Path], Broker]]:
+    """``run_broker("single", login_folder)``."""
+    running: list[Broker] = []
+
+    def run(overlay: str, logins: Path) -> Broker:
+        running.append(Broker(tmp_path / f"broker-{len(running)}", overlay, logins))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.stop()

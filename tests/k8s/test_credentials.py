@@ -5,12 +5,11 @@ import re
 import ssl
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from nats.aio.client import Client
 
 from stream.broker.connection import BrokerConnection
@@ -20,91 +19,11 @@ from stream.broker.server_config import HEADER_ROOM
 from stream.broker.settings import BrokerSettings
 from stream.broker.streams import ensure_streams
 from stream.contract.batch import MAXIMUM_ENRICHED_BYTES
-from tests.support.nats_server import processed, read_port, server_binary
-from tests.support.polling import eventually, eventually_sync
+from tests.support.cluster_broker import Broker, Manifest, manifests, node_manifest
+from tests.support.nats_server import processed
+from tests.support.polling import eventually
 
-Manifest = dict[str, Any]
-
-ROOT = Path(__file__).resolve().parents[2]
 NODES = ("node-a", "node-b.example")
-
-
-def manifests(folder: Path) -> dict[tuple[str, str], Manifest]:
-    """All that was written, by kind and name."""
-    found = {}
-    for path in (folder / "manifests").iterdir():
-        for each in yaml.safe_load_all(path.read_text()):
-            found[each["kind"], each["metadata"]["name"]] = each
-    return found
-
-
-def node_manifest(folder: Path, node: str) -> tuple[Manifest, Manifest]:
-    """The Secret and the Job of a node."""
-    for path in (folder / "manifests").glob("enroll-*.yaml"):
-        secret, job = yaml.safe_load_all(path.read_text())
-        if job["spec"]["template"]["spec"]["nodeName"] == node:
-            return secret, job
-    raise AssertionError(f"no login for {node}")
-
-
-class Broker:
-    """A server that runs the configuration of an overlay, on other ports and paths."""
-
-    def __init__(self, folder: Path, overlay: str, logins: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True)
-        made = manifests(logins)
-        users = made["Secret", "nats-users"]["stringData"]["users.conf"]
-        (folder / "users.conf").write_text(users)
-        place = "overlays/production" if overlay == "production" else "base/broker"
-        text = (ROOT / "k8s" / place / "nats.conf").read_text()
-        text = text.replace("0.0.0.0:4222", "127.0.0.1:-1").replace("0.0.0.0:8222", "127.0.0.1:-1")
-        text = text.replace("store_dir: /data", f"store_dir: {folder}/data")
-        text = text.replace("/var/run/nats", str(folder)).replace("$POD_NAME", "nats-0")
-        # One server alone has no quorum: the cluster is not what is tried here.
-        text = re.sub(r"^cluster \{.*?^\}\n", "", text, flags=re.DOTALL | re.MULTILINE)
-        if ("Secret", "nats-tls") in made:
-            for name, value in made["Secret", "nats-tls"]["stringData"].items():
-                (folder / name).write_text(value)
-            text = text.replace("/etc/nats-tls", str(folder))
-        (folder / "nats.conf").write_text(f"ports_file_dir: {json.dumps(str(folder))}\n{text}")
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [server_binary(), "--config", str(folder / "nats.conf")], stdout=log, stderr=log
-            )
-        port = eventually_sync(self._port, 20, "nats-server")
-        self.settings = BrokerSettings(servers=(f"nats://127.0.0.1:{port}",))
-
-    def _port(self) -> int | None:
-        assert self.process.poll() is None, self.log.read_text()
-        return read_port(self.folder, self.process.pid)
-
-    def reload(self, logins: Path) -> None:
-        """New users, as ``nats-server --signal reload`` takes them."""
-        users = manifests(logins)["Secret", "nats-users"]["stringData"]["users.conf"]
-        (self.folder / "users.conf").write_text(users)
-        pid = self.folder / "nats.pid"
-        subprocess.run([server_binary(), "--signal", f"reload={pid}"], check=True, timeout=20)
-        eventually_sync(lambda: "Reloaded server conf" in self.log.read_text(), 20, "the reload")
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(20)
-
-
-@pytest.fixture
-def run_broker(tmp_path: Path) -> Iterator[Callable[[str, Path], Broker]]:
-    """``run_broker("single", login_folder)``."""
-    running: list[Broker] = []
-
-    def run(overlay: str, logins: Path) -> Broker:
-        running.append(Broker(tmp_path / f"broker-{len(running)}", overlay, logins))
-        return running[-1]
-
-    yield run
-    for each in running:
-        each.stop()
 
 
 def credentials(text: str, tmp_path: Path) -> Credentials:
@@ -212,7 +131,9 @@ async def test_a_new_node_is_let_in_after_a_reload_and_a_removed_one_is_not(
 
     gone = of_node(logins, "node-a", tmp_path)
     login_folder("--remove", "node-a")
-    assert not [path for path in (logins / "manifests").iterdir() if path.name == "enroll-node-a.yaml"]
+    assert not [
+        path for path in (logins / "manifests").iterdir() if path.name == "enroll-node-a.yaml"
+    ]
     broker.stop()
     again = run_broker("single", logins)
     refused_login = BrokerConnection(again.settings, "test", gone)
@@ -350,9 +271,10 @@ def test_the_enrolling_script_makes_folders_that_only_their_producer_can_write(
     found = {path.name: (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode))
              for path in node.iterdir()}  # fmt: skip
     assert found == {
-        "process": (0, 0o700), "file": (0, 0o700),
-        "hostpath": (65532, 0o700), "node": (65532, 0o700), "credentials": (0, 0o750),
+        "process": (0, 0o2770), "file": (0, 0o2770), "hostpath": (0, 0o2770),
+        "node": (0, 0o2770), "credentials": (0, 0o750),
     }  # fmt: skip
+    assert all(path.stat().st_gid == 65532 for path in node.iterdir())
     assert [path.name for path in (node / "credentials").iterdir()] == ["producer.json"]
     file = node / "credentials" / "producer.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o440

@@ -1,4 +1,4 @@
-"""What a security team asks of every manifest. What is allowed is listed here, with nothing else."""
+"""What a security team asks of every manifest; what is allowed is listed here."""
 
 import re
 from typing import Any
@@ -60,7 +60,9 @@ def test_the_parts_are_there(workloads: list[Manifest], overlay: str) -> None:
         "DaemonSet/process", "DaemonSet/file", "DaemonSet/hostpath", "DaemonSet/node",
         "StatefulSet/nats", "StatefulSet/worker", "Job/streams",
     }  # fmt: skip
-    expected |= {"Deployment/sink", "Job/schema"} if overlay == "production" else {"StatefulSet/sink"}
+    expected |= (
+        {"Deployment/sink", "Job/schema"} if overlay == "production" else {"StatefulSet/sink"}
+    )
     assert {name_of(each) for each in workloads} == expected
 
 
@@ -165,7 +167,9 @@ def test_every_image_has_a_version(containers: Containers) -> None:
     for name, container, _ in containers:
         image = container["image"]
         tag = image.rpartition("@")[2] if "@" in image else image.rpartition(":")[2]
-        assert re.fullmatch(r"sha256:[0-9a-f]{64}|v?\d+\.\d+\.\d+([-.]\w+)*", tag), f"{name} {image}"
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}|v?\d+\.\d+\.\d+([-.]\w+)*", tag), (
+            f"{name} {image}"
+        )
 
 
 def test_no_manifest_holds_a_secret(manifests: list[Manifest], containers: Containers) -> None:

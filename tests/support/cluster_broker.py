@@ -1,0 +1,81 @@
+"""A server that runs the configuration of an overlay, with the logins of ``k8s/credentials.py``."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stream.broker.settings import BrokerSettings
+from tests.support.nats_server import read_port, server_binary
+from tests.support.polling import eventually_sync
+
+Manifest = dict[str, Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def manifests(folder: Path) -> dict[tuple[str, str], Manifest]:
+    """All that was written, by kind and name."""
+    found = {}
+    for path in (folder / "manifests").iterdir():
+        for each in yaml.safe_load_all(path.read_text()):
+            found[each["kind"], each["metadata"]["name"]] = each
+    return found
+
+
+def node_manifest(folder: Path, node: str) -> tuple[Manifest, Manifest]:
+    """The Secret and the Job of a node."""
+    for path in (folder / "manifests").glob("enroll-*.yaml"):
+        secret, job = yaml.safe_load_all(path.read_text())
+        if job["spec"]["template"]["spec"]["nodeName"] == node:
+            return secret, job
+    raise AssertionError(f"no login for {node}")
+
+
+class Broker:
+    """A server that runs the configuration of an overlay, on other ports and paths."""
+
+    def __init__(self, folder: Path, overlay: str, logins: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        made = manifests(logins)
+        users = made["Secret", "nats-users"]["stringData"]["users.conf"]
+        (folder / "users.conf").write_text(users)
+        place = "overlays/production" if overlay == "production" else "base/broker"
+        text = (ROOT / "k8s" / place / "nats.conf").read_text()
+        text = text.replace("0.0.0.0:4222", "127.0.0.1:-1").replace("0.0.0.0:8222", "127.0.0.1:-1")
+        text = text.replace("store_dir: /data", f"store_dir: {folder}/data")
+        text = text.replace("/var/run/nats", str(folder)).replace("$POD_NAME", "nats-0")
+        # One server alone has no quorum: the cluster is not what is tried here.
+        text = re.sub(r"^cluster \{.*?^\}\n", "", text, flags=re.DOTALL | re.MULTILINE)
+        if ("Secret", "nats-tls") in made:
+            for name, value in made["Secret", "nats-tls"]["stringData"].items():
+                (folder / name).write_text(value)
+            text = text.replace("/etc/nats-tls", str(folder))
+        (folder / "nats.conf").write_text(f"ports_file_dir: {json.dumps(str(folder))}\n{text}")
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [server_binary(), "--config", str(folder / "nats.conf")], stdout=log, stderr=log
+            )
+        port = eventually_sync(self._port, 20, "nats-server")
+        self.settings = BrokerSettings(servers=(f"nats://127.0.0.1:{port}",))
+
+    def _port(self) -> int | None:
+        assert self.process.poll() is None, self.log.read_text()
+        return read_port(self.folder, self.process.pid)
+
+    def reload(self, logins: Path) -> None:
+        """New users, as ``nats-server --signal reload`` takes them."""
+        users = manifests(logins)["Secret", "nats-users"]["stringData"]["users.conf"]
+        (self.folder / "users.conf").write_text(users)
+        pid = self.folder / "nats.pid"
+        subprocess.run([server_binary(), "--signal", f"reload={pid}"], check=True, timeout=20)
+        eventually_sync(lambda: "Reloaded server conf" in self.log.read_text(), 20, "the reload")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
