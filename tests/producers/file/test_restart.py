@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,9 +33,13 @@ def watching(data: Path, settings: dict[str, Any]) -> Iterator[subprocess.Popen[
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     ) as process:
+        deadline = threading.Timer(120, process.kill)
+        deadline.daemon = True
+        deadline.start()
         try:
             yield process
         finally:
+            deadline.cancel()
             process.kill()
 
 
@@ -130,7 +135,7 @@ def test_after_kill_9_all_events_together_tell_what_the_disk_has(
     told: list[FileEvent] = []
     for number in range(rounds + 1):
         with watching(tmp_path / "data", settings) as process:
-            read_until(process, "ready")
+            told += read_until(process, "ready")
             for each in range(200):
                 (root / f"{each}.c").write_text(f"{number} {each}" * (each % 5))
                 if each % 7 == number:
@@ -288,7 +293,7 @@ def test_kill_9_in_a_storm(start, root, on_disk, tmp_path, method) -> None:
     with subprocess.Popen(storm) as running:
         while running.poll() is None:
             with watching(tmp_path / "data", settings) as process:
-                read_until(process, "ready")
+                told += read_until(process, "ready")
                 deadline = time.monotonic() + 2
                 assert process.stdout is not None
                 for line in process.stdout:
