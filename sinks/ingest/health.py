@@ -88,6 +88,8 @@ def metrics_text(sink: Sink, further: Iterable[tuple[str, str, str, float]] = ()
         lines += [f'{PREFIX}_{name}{{table="{table}"}} {value:g}' for table, value in values]
     singles = [
         ("insert_seconds_total", "counter", "Time spent in inserts", sink.writer.insert_seconds),
+        ("inserted_bytes_total", "counter", "Bytes of the inserts that succeeded",
+         float(sink.writer.bytes)),
         ("recovered_rows", "gauge", "Rows booked at the start that an earlier sink had stored",
          float(sink.recovered_rows)),
         *further,

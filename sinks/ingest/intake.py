@@ -42,7 +42,6 @@ class Intake:
         self.redelivered = 0
         self.behind = 0
         """Messages that the broker still has for this table, as it last said."""
-        self.newest_ns = 0
         self._settings = settings
         self._wake = wake
         self._clock = clock
@@ -147,7 +146,6 @@ class Intake:
         self.dead_rows += sum(each.count for each in group.dead)
         self.inserts += group.inserts
         for held in group.held:
-            self.newest_ns = max(self.newest_ns, held.delivery.timestamp_ns)
             del self._held[held.delivery.stream_seq, held.delivery.timestamp_ns]
         if self.subscription is not None:
             self.subscription.ack(_deliveries(group.held))

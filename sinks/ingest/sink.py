@@ -59,7 +59,6 @@ class Sink:
         self.writer = Writer(store, tables)
         self.intakes = {table.name: Intake(table, self.settings, self._wake_up) for table in tables}
         self.recovered_rows = 0
-        self.rounds = 0
         self.started = False
         self.problem = "starting"
         self._store = store
@@ -231,7 +230,6 @@ class Sink:
                     group.attempts += 1
             for group in groups:
                 self.intakes[group.table.name].settle(group)
-            self.rounds += 1
             self._settled.set()
             if not any(intake.group for intake in self.intakes.values()):
                 await self.in_writer(self.writer.trim)

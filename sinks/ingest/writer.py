@@ -40,7 +40,6 @@ class Writer:
         self._next_id = 1
         self._booking: _Booking | None = None
         self.insert_seconds = 0.0
-        self.rows = 0
         self.bytes = 0
 
     def start(self) -> int:
@@ -154,7 +153,6 @@ class Writer:
         if read is not None and read != lines:
             self._undo(group.table, insert_id)
             raise RowRejectedError(f"{lines} lines were read as {read} rows")
-        self.rows += lines
         self.bytes += len(payload)
 
     def _undo(self, table: SinkTable, insert_id: int) -> None:
