@@ -153,13 +153,26 @@ class Api:
     async def close(self) -> None:
         await self.client.close()
 
-    async def __call__(self, subject: str, body: Any = None, timeout: float = 5) -> Any:
+    async def __call__(
+        self, subject: str, body: Any = None, timeout: float = 5, tries: int = 8
+    ) -> Any:
+        """Ask, and ask again while a cluster that lost a server does not answer."""
         payload = b"" if body is None else orjson.dumps(body)
-        message = await self.client.request(f"$JS.API.{subject}", payload, timeout=timeout)
-        answer = orjson.loads(message.data)
-        if "error" in answer:
-            raise RuntimeError(f"{subject}: {answer['error']}")
-        return answer
+        while True:
+            tries -= 1
+            try:
+                message = await self.client.request(f"$JS.API.{subject}", payload, timeout=timeout)
+                answer = orjson.loads(message.data)
+                if "error" not in answer:
+                    return answer
+                problem: Exception = RuntimeError(f"{subject}: {answer['error']}")
+                if answer["error"].get("code") != 503:
+                    raise problem
+            except (nats.errors.Error, TimeoutError) as error:
+                problem = error
+            if tries <= 0:
+                raise problem
+            await asyncio.sleep(0.2)
 
     async def create_partitioned(
         self, name: str, root: str, partitions: int, **config: Any

@@ -44,7 +44,7 @@ class ServerChaos:
         self.did[f"{action} {stream}"] += 1
         if action == "step down":
             with contextlib.suppress(Exception):
-                await self.api(f"STREAM.LEADER.STEPDOWN.{stream}", timeout=2)
+                await self.api(f"STREAM.LEADER.STEPDOWN.{stream}", timeout=2, tries=1)
             return
         server = self.cluster.named(leader)
         if action == "kill":
@@ -60,7 +60,7 @@ class ServerChaos:
     async def leader(self, stream: str) -> str | None:
         for _ in range(20):
             try:
-                answer = await self.api(f"STREAM.INFO.{stream}", timeout=1)
+                answer = await self.api(f"STREAM.INFO.{stream}", timeout=1, tries=1)
                 name: str | None = answer["cluster"].get("leader")
                 if name:
                     return name
@@ -88,7 +88,7 @@ async def test_counts_stay_exact_while_servers_and_workers_of_a_cluster_are_kill
             await check_exact(api, load, 150)
             assert servers.did["kill"] + servers.did["freeze"] > 0
             for stream in STREAMS:
-                await api(f"STREAM.DELETE.{stream}", timeout=15)
+                await api(f"STREAM.DELETE.{stream}", timeout=15, tries=1)
             await eventually(lambda: all(server.healthy() for server in cluster.servers), 30)
         finally:
             workers.stop()
