@@ -23,9 +23,9 @@ def run(
     speed: Annotated[str, typer.Option(help="1x, 10x, 0.5x or max.")] = "max",
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: a new one.")] = None,
     source: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Read a recording instead of the broker's log."),
-    ] = None,
+        str,
+        typer.Option(metavar="SOURCE", help="jetstream, clickhouse, or the folder of a recording."),
+    ] = "jetstream",
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Compare with the live buckets; exit code 1 if not equal."),

@@ -36,7 +36,7 @@ def read_options(
     name: str | None,
     keep: bool,
     config: Path | None,
-    source: Path | None = None,
+    source: str = "jetstream",
 ) -> ReplayOptions:
     """Check what was asked for; raises :class:`~tenwatch.errors.UsageError`."""
     return ReplayOptions(

@@ -19,6 +19,7 @@ from tenwatch.replaying.feed import Feed, FeedProgress
 from tenwatch.replaying.run import Run, create_streams, delete_streams
 from tenwatch.replaying.source import RecordingSource, Source, StreamSource
 from tenwatch.replaying.speed import Pace
+from tenwatch.replaying.store_source import StoreSource
 from tenwatch.replaying.time_range import TimeRange
 from tenwatch.replaying.verify import Verdict, verify
 from tenwatch.replaying.worker import run_worker_child
@@ -46,8 +47,8 @@ class ReplayOptions:
     config: Path | None = None
     keep_streams: bool = False
     """Leave the run's streams at the broker, for taps."""
-    source: Path | None = None
-    """A recording; None is the log at the broker."""
+    source: str = "jetstream"
+    """``jetstream``, ``clickhouse``, or the folder of a recording."""
 
 
 @dataclass(slots=True)
@@ -133,9 +134,13 @@ class Replay:
         ).collect()
 
     def _source(self, jetstream: JetStream) -> Source:
-        if self.options.source is not None:
-            return RecordingSource(self.options.source)
-        return StreamSource(self.connection, jetstream)
+        match self.options.source:
+            case "jetstream":
+                return StreamSource(self.connection, jetstream)
+            case "clickhouse":
+                return StoreSource(self.store, jetstream)
+            case folder:
+                return RecordingSource(Path(folder))
 
     async def _until_ready(self, worker: Child) -> None:
         deadline = time.monotonic() + WORKER_START_SECONDS
