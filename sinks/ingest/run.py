@@ -38,7 +38,8 @@ class ExitCode(IntEnum):
     DRAINED = 0
     """Stopped in order; all that was held is stored."""
     LEFT_OVER = 1
-    """Stopped, and something held was not stored in time; the broker keeps it."""
+    """Stopped (or stood still too long on a server), and something held was not stored in time;
+    the broker keeps it."""
     UNUSABLE = 2
     """The store can't be used as it is configured: locked, edited migrations, no such folder."""
 
@@ -149,15 +150,28 @@ class _Run:
             _log.info("storing; %s", ", ".join(f"{k} at {v}" for k, v in addresses.items()))
             if self._on_ready is not None:
                 self._on_ready(addresses)
-            await self._stop.wait()
-            _log.info("stopping: storing what is held")
+            await self._until_stopped(sink)
             upkeep.cancel()
             await asyncio.gather(upkeep, return_exceptions=True)
-            return ExitCode.DRAINED if await sink.stop() else ExitCode.LEFT_OVER
+            drained = await sink.stop() and not sink.frozen.is_set()
+            return ExitCode.DRAINED if drained else ExitCode.LEFT_OVER
         finally:
             if endpoint is not None:
                 await endpoint.stop()
             await connection.close()
+
+    async def _until_stopped(self, sink: Sink) -> None:
+        waits = [
+            asyncio.ensure_future(self._stop.wait()),
+            asyncio.ensure_future(sink.frozen.wait()),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        if sink.frozen.is_set():
+            _log.error("stood still for too long: another sink may have taken over, so this ends")
+        else:
+            _log.info("stopping: storing what is held")
 
     async def _start(self, sink: Sink) -> bool:
         """Start it as soon as the store lets it; False when stopped before."""

@@ -37,6 +37,9 @@ from stream.contract.subjects import dead_subject
 _log = logging.getLogger("tenwatch.sink")
 _encode = msgspec.json.Encoder().encode
 HEARTBEAT_SECONDS: Final = 5.0
+FROZEN_SECONDS: Final = 30.0
+"""A loop that stood still for so long may have been replaced: half of what the broker waits before
+it gives the read requests of a silent sink up."""
 RETRY_SECONDS: Final = 1.0
 """Pause between two tries to reach the broker's consumers."""
 
@@ -68,13 +71,18 @@ class Sink:
         self._settled = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._resumed: set[str] = set()
+        self.frozen = asyncio.Event()
+        """Set when this sink stood still for so long that another may have taken its place."""
+        self._alive_at = 0.0
 
     async def start(self) -> None:
         """Book what an earlier sink left, then begin to read. Raises ``StoreError``."""
         self.recovered_rows = await self.in_writer(self.writer.start)
         self.started = True
         self.problem = ""
+        self._alive_at = asyncio.get_running_loop().time()
         self._tasks = [
+            asyncio.create_task(self._watch_itself(), name="sink-watch"),
             asyncio.create_task(self._store_loop(), name="sink-store"),
             asyncio.create_task(self._keep_alive_loop(), name="sink-keep-alive"),
             *(
@@ -119,13 +127,17 @@ class Sink:
         return list(dict.fromkeys(found))
 
     async def stop(self) -> bool:
-        """Store what is held, acknowledge it and stop reading; True if nothing was left over."""
+        """Store what is held, acknowledge it and stop reading; True if nothing was left over.
+
+        A frozen sink stores nothing any more.
+        """
         for intake in self.intakes.values():
             intake.draining = True
         self._wake_up()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.drain_seconds):
-                await self._emptied()
+        if not self.frozen.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.drain_seconds):
+                    await self._emptied()
         left = sum(len(intake) for intake in self.intakes.values())
         for task in self._tasks:
             task.cancel()
@@ -218,9 +230,23 @@ class Sink:
             for intake in self.intakes.values():
                 intake.keep_alive()
 
+    def _may_be_replaced(self) -> bool:
+        """Whether the loop stood still; only where another sink can take its place."""
+        late = asyncio.get_running_loop().time() - self._alive_at > FROZEN_SECONDS
+        if late and self._store.settings.url:
+            self.frozen.set()
+        return self.frozen.is_set()
+
+    async def _watch_itself(self) -> None:
+        while not self._may_be_replaced():
+            self._alive_at = asyncio.get_running_loop().time()
+            await asyncio.sleep(1.0)
+
     async def _store_loop(self) -> None:
         while True:
             groups = await self._due_groups()
+            if self._may_be_replaced():
+                return
             try:
                 await self._round(groups)
             except Exception:

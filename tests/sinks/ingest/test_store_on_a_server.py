@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -102,3 +103,38 @@ async def test_the_second_waits_and_takes_over_without_a_double(
             (900, 900)
         ]
         assert store.writer.value("SELECT sum(stored) FROM tenwatch.ledger") == 900
+
+
+@pytest.mark.slow  # The broker keeps a silent reader's requests for a minute.
+async def test_a_sink_that_was_frozen_and_replaced_ends_without_a_double(
+    sinks: list[SinkProcess], server_url: str, client: Client, eventually: Eventually, tmp_path: Any
+) -> None:
+    first, second = sinks
+    first.start()
+    producer = Producer()
+    for _ in range(10):
+        await producer.batch(30).publish(client)
+    await eventually(lambda: acknowledged(client, "process"), 30, "the first ten")
+    assert first.process is not None
+    first.process.send_signal(signal.SIGSTOP)
+    # Delivered to the frozen one, and never acknowledged by it.
+    for _ in range(10):
+        await producer.batch(30).publish(client)
+    port = 20_000 + os.getpid() % 20_000
+    second.settings["SINK_HEALTH_PORT"] = str(port)
+    second.spawn()
+    eventually_sync(lambda: why_not_ready(port) == "ready", 120, "the second to take over")
+    await eventually(lambda: acknowledged(client, "process"), 30, "the next ten")
+    first.process.send_signal(signal.SIGCONT)
+    assert first.died() == 1
+    assert "stood still for too long" in first.log.read_text()
+    for _ in range(10):
+        await producer.batch(30).publish(client)
+    await eventually(lambda: acknowledged(client, "process"), 30, "all")
+    assert second.stop() == 0
+    admin = tmp_path / "admin.json"
+    admin.write_text('{"sql": {"user": "admin", "password": "admin-password"}}')
+    with Store(StoreSettings(url=server_url, credentials_file=str(admin))) as store:
+        assert store.writer.rows("SELECT count(), uniqExact(seq) FROM tenwatch.process_events") == [
+            (900, 900)
+        ]
