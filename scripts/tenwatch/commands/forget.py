@@ -35,7 +35,8 @@ def run(
     """Erase for good what the store and the broker hold of a student, a pod or a path.
 
     What was erased is recorded (a salted hash instead of the name), and 'tenwatch audit' still
-    balances. Stop or drain what produces it first: what is on its way is not reached.
+    balances. Stop or drain what produces it first: what is on its way is not reached, and a
+    worker remembers the size of a file by its path until the file is deleted.
 
     Example: tenwatch forget student ada --in os-1 --reason "left the course" --dry-run
     """

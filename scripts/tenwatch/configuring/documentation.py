@@ -1,4 +1,4 @@
-"""What the docstring under each field of a settings struct says."""
+"""What the docstring under each field of a struct says: settings, and events too."""
 
 import ast
 import inspect
@@ -26,7 +26,10 @@ class FieldDocumentation:
 @cache
 def document(model: type[Struct]) -> tuple[str, tuple[FieldDocumentation, ...]]:
     """What a section is, and its fields in order."""
-    described = _docstrings(model)
+    described: dict[str, tuple[str, str]] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, Struct) and base is not Struct:
+            described |= _docstrings(base)
     fields = []
     for field in msgspec.structs.fields(model):
         default = field.default
