@@ -5,8 +5,8 @@
     kubectl apply -f ~/tenwatch-login/manifests/
 
 The folder (mode 0700) holds what was made, so that running it again with more nodes keeps what is
-there. Logins of the broker are nkeys (Ed25519): the broker knows public halves only. Who may
-publish what comes from ``stream/broker/permissions.py``, as for an embedded instance.
+there. Logins of the broker are nkeys (Ed25519), of which the broker knows the public half only; the
+worker has a password, since its transport knows no nkeys. Who may publish what comes from ``stream/broker/permissions.py``, as for an embedded instance.
 
 A pod of a DaemonSet can't mount "the Secret of my node", and one Secret for all nodes would give
 every node the logins of all. So each node has a Secret of its own, and a Job bound to that node
@@ -324,7 +324,10 @@ def generate(arguments: argparse.Namespace) -> list[Path]:
     nodes = sorted({*logins.nodes(), *node_names(arguments.nodes)} - gone)
     if not nodes:
         raise CredentialsError('no nodes; give --nodes "$(kubectl get nodes -o name)"')
-    roles = {role: logins.nkey(name, role) for role, name in ROLES.items()}
+    roles = {
+        role: (logins.password if role is Role.WORKER else logins.nkey)(name, role)
+        for role, name in ROLES.items()
+    }
     producers = {node: logins.nkey(producer_name(node), Role.PRODUCER, node) for node in nodes}
     users = [login.user for login in (*roles.values(), *producers.values())]
     files: dict[str, list[Manifest]] = {

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.support.cluster_broker import Broker
+from tests.support.cluster_node import NODE, Node
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "k8s"
@@ -128,3 +129,13 @@ def run_broker(tmp_path: Path) -> Iterator[Callable[[str, Path], Broker]]:
     yield run
     for each in running:
         each.stop()
+
+
+@pytest.fixture
+def node(
+    login_folder: Callable[..., Path], run_broker: Callable[[str, Path], Broker], tmp_path: Path
+) -> Iterator[Node]:
+    logins = login_folder("--nodes", NODE)
+    node = Node(tmp_path / "machine", logins, run_broker("single", logins))
+    yield node
+    node.close()

@@ -78,9 +78,7 @@ def test_every_alert_says_what_happened_and_what_to_do(rules: list[Manifest]) ->
 def test_the_autoscaler_reads_a_metric_that_the_worker_writes(
     build: Callable[[str], list[Manifest]],
 ) -> None:
-    scaler = next(
-        each for each in build("production") if each["kind"] == "HorizontalPodAutoscaler"
-    )
+    scaler = next(each for each in build("production") if each["kind"] == "HorizontalPodAutoscaler")
     assert exists(scaler["spec"]["metrics"][0]["pods"]["metric"]["name"])
 
 

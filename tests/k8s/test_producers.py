@@ -1,156 +1,31 @@
 """Every DaemonSet's container, run by runc exactly as its manifest says: it becomes ready and its
 events arrive; with one capability less it says which one is missing."""
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stream.broker.connection import BrokerConnection
-from stream.broker.credentials import load_credentials
-from stream.broker.jetstream import JetStream
-from stream.broker.streams import ensure_streams
-from tests.support.cluster_broker import Broker, manifests, node_manifest
+from tests.support.cluster_node import NODE, READY_SECONDS, Node, wait_ready
 from tests.support.kubernetes_api import FakeApi, pod_object
 from tests.support.manifest_container import Manifest, ManifestContainer
 from tests.support.polling import eventually_sync
 
-NODE = "node-a"
-WAIT = 60.0
-
-
-class Node:
-    """A machine as a DaemonSet's pod finds it: enrolled, with folders, beside a broker."""
-
-    def __init__(self, folder: Path, logins: Path, broker: Broker) -> None:
-        self.folder = folder
-        self.broker = broker
-        self.workspaces = folder / "workspaces"
-        self.bpf = folder / "bpf"
-        for name in ("workspaces", "bpf", "pods", "containers", "enrolled"):
-            (folder / name).mkdir(parents=True)
-        subprocess.run(["mount", "-t", "bpf", "none", str(self.bpf)], check=True, timeout=20)
-        secret, job = node_manifest(logins, NODE)
-        login = folder / "login"
-        login.mkdir()
-        (login / "producer.json").write_text(secret["stringData"]["producer.json"])
-        script = job["spec"]["template"]["spec"]["containers"][0]["command"][2]
-        script = script.replace("/node", str(folder / "enrolled")).replace("/login", str(login))
-        subprocess.run(["/bin/sh", "-ec", script], check=True, timeout=20)
-        admin = manifests(logins)["Secret", "tenwatch-admin"]["stringData"]["credentials.json"]
-        self.admin = folder / "admin.json"
-        self.admin.write_text(admin)
-        self.admin.chmod(0o600)
-        # On the way to the mounts, as on a node.
-        for path in (folder, *folder.parents):
-            if path.stat().st_uid == os.getuid() and path != Path("/"):
-                path.chmod(path.stat().st_mode | 0o011)
-
-    def host(self) -> dict[str, str]:
-        """Host path of the manifest → folder of the test."""
-        enrolled = {
-            f"/var/lib/tenwatch/{path.name}": str(path)
-            for path in (self.folder / "enrolled").iterdir()
-        }
-        return enrolled | {
-            "/srv/workspaces": str(self.workspaces),
-            "/sys/fs/bpf": str(self.bpf),
-            "/var/log/pods": str(self.folder / "pods"),
-            "/var/log/containers": str(self.folder / "containers"),
-        }
-
-    async def streams(self) -> JetStream:
-        """The streams, made by the administrator."""
-        connection = BrokerConnection(
-            self.broker.settings, "test", load_credentials(str(self.admin))
-        )
-        connection.start()
-        await connection.wait_connected(20)
-        streams = JetStream(connection)
-        await ensure_streams(streams)
-        self.connection = connection
-        return streams
-
-    def close(self) -> None:
-        subprocess.run(["umount", str(self.bpf)], check=False, timeout=20)
+WAIT = READY_SECONDS
 
 
 @pytest.fixture
-def node(
-    login_folder: Callable[..., Path], run_broker: Callable[[str, Path], Broker], tmp_path: Path
-) -> Iterator[Node]:
-    logins = login_folder("--nodes", NODE)
-    node = Node(tmp_path / "machine", logins, run_broker("single", logins))
-    yield node
-    node.close()
-
-
-@pytest.fixture
-def run(
-    node: Node, build: Callable[[str], list[Manifest]], tmp_path: Path
-) -> Iterator[Callable[..., ManifestContainer]]:
+def run(node: Node, build: Callable[[str], list[Manifest]]) -> Callable[..., ManifestContainer]:
     """``run("single", "process", without="BPF")``: the container of a DaemonSet."""
-    running: list[ManifestContainer] = []
 
     def run(overlay: str, name: str, **options: Any) -> ManifestContainer:
-        found = build(overlay)
-        workload = next(
-            each for each in found
-            if each["kind"] == "DaemonSet" and each["metadata"]["name"] == name
-        )  # fmt: skip
-        settings = next(
-            each["data"] for each in found
-            if each["kind"] == "ConfigMap" and each["metadata"]["namespace"] == "tenwatch-agents"
-            and each["metadata"]["name"].startswith("tenwatch-settings")
-        )  # fmt: skip
-        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
-        environment = {
-            "TENWATCH_BROKER_SERVERS": json.dumps(list(node.broker.settings.servers)),
-            "TENWATCH_PRODUCER_HEALTH_HOST": "127.0.0.1",
-            "TENWATCH_PRODUCER_HEALTH_PORT": str(port),
-        } | options.pop("environment", {})
-        running.append(
-            ManifestContainer(
-                workload, tmp_path / f"bundle-{len(running)}", settings, NODE, node.host(),
-                environment, **options,
-            ).start()
-        )  # fmt: skip
-        return running[-1]
+        return node.run(build(overlay), name, **options)
 
-    yield run
-    for each in running:
-        each.close()
-
-
-def wait_ready(container: ManifestContainer) -> list[str]:
-    """Wait until its readiness probe succeeds; gives what is said not to work fully."""
-
-    def ready() -> str:
-        if not container.running():
-            raise RuntimeError(f"{container.pod_name} ended: {container.output()}")
-        status, text = container.probe("readinessProbe")
-        assert status == 200, text or container.output()
-        return text
-
-    answer = eventually_sync(ready, WAIT, "readiness", 0.1)
-    assert container.probe("livenessProbe")[0] == 200
-    return list(json.loads(answer)["degraded"])
-
-
-async def raw(streams: JetStream, kind: str, wanted: str) -> str:
-    """Wait until a batch of that kind holds a text; gives the batch."""
-    inbox = await streams.connection.client.subscribe(f"raw.{kind}.{NODE}")
-    while True:
-        text = (await inbox.next_msg(timeout=WAIT)).data.decode()
-        if wanted in text:
-            return text
+    return run
 
 
 async def test_the_process_producer_sees_what_runs(

@@ -57,12 +57,31 @@ class Broker:
             text = text.replace("/etc/nats-tls", str(folder))
         (folder / "nats.conf").write_text(f"ports_file_dir: {json.dumps(str(folder))}\n{text}")
         self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [server_binary(), "--config", str(folder / "nats.conf")], stdout=log, stderr=log
-            )
+        self._start()
         port = eventually_sync(self._port, 20, "nats-server")
         self.settings = BrokerSettings(servers=(f"nats://127.0.0.1:{port}",))
+
+    def _start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [server_binary(), "--config", str(self.folder / "nats.conf")],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def restart(self) -> None:
+        """SIGTERM as a kubelet sends it, and the same server again."""
+        config = self.folder / "nats.conf"
+        port = self.settings.servers[0].rpartition(":")[2]
+        text = config.read_text().replace("127.0.0.1:-1", f"127.0.0.1:{port}", 1)
+        subprocess.run(
+            [server_binary(), "--signal", f"stop={self.folder / 'nats.pid'}"],
+            check=True,
+            timeout=20,
+        )
+        self.process.wait(40)
+        config.write_text(text)
+        self._start()
+        eventually_sync(self._port, 40, "nats-server")
 
     def _port(self) -> int | None:
         assert self.process.poll() is None, self.log.read_text()

@@ -86,6 +86,11 @@ class ManifestContainer:
     """A capability to leave out, like ``BPF``."""
     extra_mounts: Mapping[str, str] = field(default_factory=dict)
     """Host folder → path inside, read-only."""
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """Name of a Secret → its files."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """Name of a claim → the folder that stands for it."""
+    health_port: int = 0
 
     def __post_init__(self) -> None:
         self.id = f"tenwatch-{secrets.token_hex(6)}"
@@ -114,7 +119,11 @@ class ManifestContainer:
         return {
             "ociVersion": "1.0.2",
             "process": {
-                "user": {"uid": user["runAsUser"], "gid": user.get("runAsGroup", 0)},
+                "user": {
+                    "uid": user["runAsUser"],
+                    "gid": user.get("runAsGroup", 0),
+                    "additionalGids": [user["fsGroup"]] if "fsGroup" in user else [],
+                },
                 "args": [*(container.get("command") or ["tenwatch"]), *container.get("args", ())],
                 "env": [f"{name}={value}" for name, value in environment.items()],
                 "cwd": "/tmp",
@@ -195,12 +204,32 @@ class ManifestContainer:
                 empty.mkdir(parents=True, exist_ok=True)
                 empty.chmod(0o777)
                 sources[name] = str(empty)
+            elif "secret" in volume:
+                sources[name] = str(self._write_secret(volume["secret"]))
+        for name, folder in self.claims.items():
+            Path(folder).mkdir(exist_ok=True)
+            self._own(Path(folder), 0o2770)
+            sources[name] = folder
         mounts = [
             _bind(sources[each["name"]], each["mountPath"], writable=not each.get("readOnly"))
             for each in self.container["volumeMounts"]
             if each["name"] in sources
         ]
         return [*mounts, *(_bind(outside, inside) for outside, inside in self.extra_mounts.items())]
+
+    def _write_secret(self, volume: Manifest) -> Path:
+        folder = self.folder / "secrets" / str(volume["secretName"])
+        folder.mkdir(parents=True)
+        for name, text in self.secrets[volume["secretName"]].items():
+            (folder / name).write_text(text)
+            self._own(folder / name, volume["defaultMode"])
+        self._own(folder, 0o2750)
+        return folder
+
+    def _own(self, path: Path, mode: int) -> None:
+        """Give a volume to the pod's ``fsGroup``, as a kubelet does."""
+        os.chown(path, 0, self.pod["securityContext"].get("fsGroup", 0))
+        path.chmod(mode)
 
     def _make_root(self, root: Path) -> None:
         image = os.environ.get("TENWATCH_TEST_IMAGE")
@@ -247,7 +276,7 @@ class ManifestContainer:
 
     def probe(self, which: str) -> tuple[int, str]:
         """Status and text of its ``readinessProbe`` or ``livenessProbe``; 0 while it is not up."""
-        port = self._environment()["TENWATCH_PRODUCER_HEALTH_PORT"]
+        port = self.health_port
         path = self.container[which]["httpGet"]["path"]
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
