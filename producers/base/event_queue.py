@@ -14,6 +14,9 @@ from producers.base.settings import Policy
 from stream.contract.event import Event
 
 QUEUE_FULL = "queue_full"
+PLACE_CHARACTERS = 1024
+"""An event with content (a snapshot) takes one more place in the queue for each so many of its
+characters, so that the bound on events is one on memory, too."""
 STOPPED = "producer_stopped"
 
 
@@ -61,11 +64,16 @@ class Taken(NamedTuple):
     losses: list[Loss]
 
 
+def places(event: Event) -> int:
+    """How much of the queue an event takes."""
+    return 1 + len(getattr(event, "content", "")) // PLACE_CHARACTERS
+
+
 class EventQueue:
     """Takes from any thread, gives to the loop. Implements :class:`EventSink`."""
 
     def __init__(self, limit: int, policy: Policy, wake: Callable[[], None]) -> None:
-        """``limit`` is in events; ``wake`` is called from any thread when something is there."""
+        """``limit`` is in places, see :func:`places`; ``wake`` is called from any thread when something is there."""
         self._limit = limit
         self._policy = policy
         self._wake = wake
@@ -80,40 +88,42 @@ class EventQueue:
 
     @property
     def size(self) -> int:
-        """Events in the queue."""
+        """Places taken in the queue: its events, and more for those with content."""
         return self._size
 
     @property
     def limit(self) -> int:
-        """Events that fit."""
+        """Places that there are."""
         return self._limit
 
     def emit(self, kind: str, event: Event) -> None:
         """Hand over one event."""
+        taken = places(event)
         with self._room:
-            full = self._size >= self._limit or self._closed
-            if full and not self._make_room(kind, 1):
+            full = self._size + taken > self._limit or self._closed
+            if full and not self._make_room(kind, taken, 1):
                 return
             if self._events and self._events[-1].kind == kind:
                 self._events[-1].events.append(event)
             else:
                 self._events.append(Events(kind, [event]))
-            self._size += 1
+            self._size += taken
             self._notify()
 
     def emit_many(self, kind: str, events: list[Event]) -> None:
         """Hand over several events of one kind, in order."""
         if not events:
             return
+        taken = sum(map(places, events))
         with self._room:
-            full = self._size + len(events) > self._limit or self._closed
-            if full and not self._make_room(kind, len(events)):
+            full = self._size + taken > self._limit or self._closed
+            if full and not self._make_room(kind, taken, len(events)):
                 return
             if self._events and self._events[-1].kind == kind:
                 self._events[-1].events.extend(events)
             else:
                 self._events.append(Events(kind, list(events)))
-            self._size += len(events)
+            self._size += taken
             self._notify()
 
     def filtered(self, kind: str, count: int = 1) -> None:
@@ -168,15 +178,15 @@ class EventQueue:
             self._woken = True
             self._wake()
 
-    def _make_room(self, kind: str, count: int) -> bool:
+    def _make_room(self, kind: str, taken: int, count: int) -> bool:
         """Apply the policy; False if these events are dropped, and counted."""
-        # A list larger than the whole queue goes in alone.
-        while not self._closed and self._size and self._size + count > self._limit:
+        # What is larger than the whole queue goes in alone.
+        while not self._closed and self._size and self._size + taken > self._limit:
             if self._policy == "block":
                 self._notify()
                 self._room.wait()
             elif self._policy == "drop_oldest":
-                self._drop_oldest(self._size + count - self._limit)
+                self._drop_oldest(self._size + taken - self._limit)
             else:
                 self._add_loss(Loss(kind, QUEUE_FULL, "observer", count))
                 return False
@@ -187,11 +197,14 @@ class EventQueue:
 
     def _drop_oldest(self, excess: int) -> None:
         oldest = self._events[0]
-        dropped = min(excess, len(oldest.events))
+        dropped = freed = 0
+        while freed < excess and dropped < len(oldest.events):
+            freed += places(oldest.events[dropped])
+            dropped += 1
         del oldest.events[:dropped]
         if not oldest.events:
             self._events.popleft()
-        self._size -= dropped
+        self._size -= freed
         self._add_loss(Loss(oldest.kind, QUEUE_FULL, "observer", dropped))
 
     def _add_loss(self, loss: Loss) -> None:

@@ -25,7 +25,7 @@ class ProducerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     queue_events: Annotated[int, Meta(ge=64)] = 16384
     """Events between the observers' threads and the publisher. Default 16384: five seconds at
-    3000 processes/s, some 20 MB at worst."""
+    3000 processes/s, some 20 MB at worst. An event with content counts once more for each KiB."""
 
     queue_policy: Policy = "block"
     """What happens when that queue is full. Default ``block``: the observer waits, and the loss,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.base.event_queue import EventQueue, Loss
+from producers.base.event_queue import PLACE_CHARACTERS, EventQueue, Loss
 from stream.contract.kinds.file import FileEvent
+from stream.contract.kinds.snapshot import SnapshotEvent
 from tests.support.polling import eventually_sync
 
 
@@ -178,3 +179,25 @@ def test_eight_threads_lose_nothing() -> None:
     for thread in range(8):
         mine = [each for each in found if each // 10_000 == thread]
         assert mine == [thread * 10_000 + number for number in range(2000)]
+
+
+def test_content_takes_room_by_its_size_so_that_memory_is_bounded() -> None:
+    def snapshot(number: int) -> SnapshotEvent:
+        return SnapshotEvent(
+            ts="", path=f"/{number}", hash="", size=0, encoding="utf-8",
+            content="x" * 3 * PLACE_CHARACTERS,
+        )  # fmt: skip
+
+    queue = EventQueue(10, "drop_oldest", lambda: None)
+    for number in range(5):
+        queue.emit("snapshot", snapshot(number))
+    assert queue.size == 8, "two of four places each"
+    taken = queue.take()
+    kept = [each.path for batch in taken.events for each in batch.events]  # type: ignore[attr-defined]
+    assert kept == ["/3", "/4"]
+    assert sum(loss.count or 0 for loss in taken.losses) == 3
+
+    newest = EventQueue(10, "drop_newest", lambda: None)
+    newest.emit_many("snapshot", [snapshot(number) for number in range(2)])
+    newest.emit_many("snapshot", [snapshot(number) for number in range(2, 4)])
+    assert [loss.count for loss in newest.take().losses] == [2], "events are counted, not places"
