@@ -11,10 +11,11 @@ import msgspec
 
 from stream.contract.batch import MAXIMUM_LINES, MAXIMUM_RAW_BYTES, BatchIdentity
 from stream.contract.errors import ContractError, TimestampError
-from stream.contract.timestamps import parse_timestamp
+from stream.contract.timestamps import LENGTH, parse_timestamp
 from stream.enrichment.lines import GUARDED_LINES, Line, ProgressLine
 
-_SECOND = 1_000_000
+_SECOND: Final = 1_000_000
+_CLOSING_BRACE: Final = ord("}")
 
 
 class Refused(NamedTuple):
@@ -117,8 +118,8 @@ def decode_message(identity: BatchIdentity, offset: int, payload: bytes, node: s
 
 def _decode_whole(identity: BatchIdentity, offset: int, payload: bytes, node: str) -> Batch | None:
     """The batch, if nothing at all is wrong with it."""
-    lines = payload.split(b"}\n")
-    if lines.pop() or len(lines) != identity.count or len(lines) > MAXIMUM_LINES:
+    lines = _open_lines(payload)
+    if len(lines) != identity.count or len(lines) > MAXIMUM_LINES:
         return None
     try:
         if not payload.isascii():
@@ -131,26 +132,48 @@ def _decode_whole(identity: BatchIdentity, offset: int, payload: bytes, node: st
     except (msgspec.DecodeError, ContractError, UnicodeDecodeError):
         return None
     sound = (
-        [event.seq for event in events]
-        == list(range(identity.first_seq, identity.first_seq + identity.count))
+        [event.seq for event in events] == [*range(identity.first_seq, identity.last_seq + 1)]
         and {event.boot for event in events} == {identity.boot}
         and {event.node for event in events} == {node}
     )
     return Batch(identity, node, offset, 0, lines, events, seconds) if sound else None
 
 
+def _open_lines(payload: bytes) -> list[bytes]:
+    """The lines without their closing braces; none at all if a line does not end with one."""
+    lines: list[bytes] = []
+    append, find = lines.append, payload.find  # one byte is found far faster than two
+    start = 0
+    while (end := find(b"\n", start)) >= 0:
+        if payload[end - 1] != _CLOSING_BRACE:
+            return []
+        append(payload[start : end - 1])
+        start = end + 1
+    return lines if start == len(payload) else []
+
+
 def _seconds(events: list[Any]) -> list[int]:
-    """The whole seconds of each event's time; neighbours mostly share them."""
-    seconds = []
-    known = ""
-    second = 0
-    for event in events:
-        ts = event.ts
-        if ts[:20] != known or ts[26:] != "Z" or not ts[20:26].isdigit() or not ts.isascii():
-            second = second_of(ts)
-            known = ts[:20]
-        seconds.append(second)
-    return seconds
+    """The whole seconds of each event's time, all of them checked in full.
+
+    The form is checked for all texts at once, by columns, and a second is read once per batch.
+    """
+    texts = [event.ts for event in events]
+    joined = "".join(texts)
+    fractions = "".join([joined[column::LENGTH] for column in range(20, 26)])
+    sound = (
+        {*map(len, texts)} == {LENGTH}
+        and joined.isascii()
+        and fractions.isdigit()
+        and joined[26::LENGTH] == "Z" * len(texts)
+    )
+    if not sound:
+        return [second_of(text) for text in texts]  # one of them is wrong, and says how
+    first, last = min(texts), max(texts)
+    if first[:20] == last[:20]:  # then all between them begin alike, too
+        return [second_of(first)] * len(texts)
+    starts = [text[:20] for text in texts]
+    seconds = {start: second_of(f"{start}000000Z") for start in {*starts}}
+    return [seconds[start] for start in starts]
 
 
 def _decode_each(identity: BatchIdentity, offset: int, lines: list[bytes], node: str) -> Decoded:
