@@ -49,8 +49,8 @@ class ProcessTable:
     def __init__(self) -> None:
         self.shards: tuple[dict[int, list[ProcessRecord]], ...] = tuple({} for _ in range(SHARDS))
         """Runs by pid, oldest first; a pid's shard is its remainder by :data:`SHARDS`."""
-        self._ended: dict[str, list[tuple[int, str]]] = {}
-        """Pid and exec_id of runs by the second in which they ended."""
+        self._ended: dict[str, list[int]] = {}
+        """Pids of runs by the second in which they ended."""
         self._count = 0
         self.dirty: set[int] = set()
         """Shards that changed since they were last dumped."""
@@ -66,7 +66,7 @@ class ProcessTable:
             self._count += len(runs)
             for run in runs:
                 if run.ended:
-                    self._ended.setdefault(run.ended[:19], []).append((pid, run.exec_id))
+                    self._ended.setdefault(run.ended[:19], []).append(pid)
 
     def dump_shard(self, shard: int) -> bytes:
         """One shard, whole."""
@@ -97,26 +97,33 @@ class ProcessTable:
         shard = pid % SHARDS
         self.dirty.add(shard)
         self._count += 1
-        runs = self.shards[shard].get(pid)
+        by_pid = self.shards[shard]
+        runs = by_pid.get(pid)
         if runs is None:
-            self.shards[shard][pid] = [record]
+            by_pid[pid] = [record]
             return
         last = runs[-1]
         if not last.ended and last.started <= record.started:
-            self.ended(pid, last, record.started)
+            self._end(pid, last, record.started)
         runs.append(record)
         if len(runs) > MAXIMUM_PER_PID:
             del runs[0]
             self._count -= 1
 
-    def ended(self, pid: int, record: ProcessRecord, ts: str) -> None:
-        """Note that a run that the table holds has ended."""
-        record.ended = ts
+    def ended(self, pid: int, exec_id: str, ts: str) -> ProcessRecord | None:
+        """Note that a process has ended; gives its last run, if the table holds it."""
+        run = self.find(pid, exec_id)
+        if run is not None:
+            self._end(pid, run, ts)
+        return run
+
+    def _end(self, pid: int, run: ProcessRecord, ts: str) -> None:
+        run.ended = ts
         second = ts[:19]
         ended = self._ended.get(second)
         if ended is None:
             ended = self._ended[second] = []
-        ended.append((pid, record.exec_id))
+        ended.append(pid)
         self.dirty.add(pid % SHARDS)
 
     def forget_ended(self, before: str) -> None:
@@ -128,15 +135,17 @@ class ProcessTable:
         for second in sorted(self._ended):
             if second >= limit and self._count <= MAXIMUM_RECORDS:
                 break
-            for pid, exec_id in self._ended.pop(second):
-                self._drop(pid, exec_id, second)
+            for pid in self._ended.pop(second):
+                self._drop(pid, second)
 
-    def _drop(self, pid: int, exec_id: str, second: str) -> None:
+    def _drop(self, pid: int, second: str) -> None:
         shard = pid % SHARDS
         runs = self.shards[shard].get(pid)
         if runs is None:
             return
-        kept = [run for run in runs if run.exec_id != exec_id or run.ended[:19] != second]
+        kept = [run for run in runs if run.ended[:19] != second]
+        if len(kept) == len(runs):
+            return
         self._count -= len(runs) - len(kept)
         if kept:
             self.shards[shard][pid] = kept

@@ -2,8 +2,7 @@
 
 import posixpath
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -26,10 +25,7 @@ _PURPOSES: Final = {name: f',"purpose":"{name}"'.encode() for name in ("build", 
 _encode = msgspec.json.Encoder().encode
 _arguments = msgspec.json.Decoder(list[str])
 
-
-_argv_of = attrgetter("argv")
-_place_of = attrgetter("exe", "cwd", "hostname", "cgroup", "comm", "forked", "notebook")
-_Key = tuple[bytes, tuple[Any, ...]]
+_Key = tuple[bytes, str, str, str, str, str, bool, bool]
 """A command line as it came, and where it ran."""
 
 
@@ -38,9 +34,12 @@ class _Known(NamedTuple):
 
     owner: Owner
     what: ProcessClass
+    class_name: str
     facts: ProcessFacts
     suffixes: dict[str, bytes]
     """By purpose, which its parent may change."""
+    build_suffixes: dict[str, bytes]
+    """The same where a build's id follows."""
 
 
 class ProcessJoin:
@@ -72,31 +71,33 @@ class ProcessJoin:
             self._known.clear()
             self._generation = self._facts.generation
         processes = self._facts.processes
+        started, ended = processes.started, processes.ended
         known_before = self._known.get
         owners: list[Owner] = []
         suffixes: list[bytes] = []
-        for event, argv, place in zip(
-            events, map(bytes, map(_argv_of, events)), map(_place_of, events), strict=True
-        ):
-            key = (argv, place)
+        for event in events:
+            key = (
+                bytes(event.argv),
+                event.exe,
+                event.cwd,
+                event.hostname,
+                event.cgroup,
+                event.comm,
+                event.forked,
+                event.notebook,
+            )
             known = known_before(key) or self._look_up(key, event)
-            pid = event.pid
             if event.action == "exec":
                 # A further exec in a process keeps its exec_id, and is a run of its own.
                 run = self._record(event, known)
-                processes.started(pid, run)
+                started(event.pid, run)
             else:
-                found = processes.find(pid, event.exec_id)
-                if found is None:
-                    run = self._record(event, known)
-                else:
-                    run = found
-                    processes.ended(pid, run, event.ts)
-            event.class_ = known.facts.class_name
+                run = ended(event.pid, event.exec_id, event.ts) or self._record(event, known)
+            event.class_ = known.class_name
             purpose = event.purpose = run.purpose
             owners.append(known.owner)
             if run.build_id:
-                suffixes.append(known.suffixes[purpose] + b',"build_id":' + _encode(run.build_id))
+                suffixes.append(known.build_suffixes[purpose] + _encode(run.build_id))
             else:
                 suffixes.append(known.suffixes[purpose])
         return JoinedLines(owners, suffixes)
@@ -147,9 +148,9 @@ class ProcessJoin:
             what.name,
         )
         suffix = suffix_of("process", owner) + tail_of(added)
-        known = _Known(
-            owner, what, facts, {name: suffix + text for name, text in _PURPOSES.items()}
-        )
+        suffixes = {name: suffix + text for name, text in _PURPOSES.items()}
+        build_suffixes = {name: text + b',"build_id":' for name, text in suffixes.items()}
+        known = _Known(owner, what, what.name, facts, suffixes, build_suffixes)
         if len(self._known) >= _BOUND:
             self._known.clear()
         if len(event.argv) <= _KEPT_BYTES:
