@@ -73,7 +73,10 @@ class EventQueue:
     """Takes from any thread, gives to the loop. Implements :class:`EventSink`."""
 
     def __init__(self, limit: int, policy: Policy, wake: Callable[[], None]) -> None:
-        """``limit`` is in places, see :func:`places`; ``wake`` is called from any thread when something is there."""
+        """``limit`` is in places, see :func:`places`.
+
+        ``wake`` is called from any thread when something is there.
+        """
         self._limit = limit
         self._policy = policy
         self._wake = wake
