@@ -169,7 +169,10 @@ class Consumer(FaustConsumer):  # type: ignore[misc]
             self._waiting_for_ack = self.loop.create_future()
             await asyncio.wait([self._waiting_for_ack], timeout=0.1)
             self._waiting_for_ack = None
-        committed = await self.engine.commit(timeout=max(deadline - time.monotonic(), 1.0))
+        left = max(deadline - time.monotonic(), 1.0)
+        if self.should_stop and not self.context.connection.connected:
+            left = 0.5
+        committed = await self.engine.commit(timeout=left)
         if not committed:
             logger.warning("not everything could be committed; it is processed again")
         for message in self._in_process():

@@ -294,6 +294,8 @@ class Membership:
             return None
 
     async def _goodbye(self) -> None:
+        if self._connection is None or not self._connection.connected:
+            return
         self._heartbeat_wanted = True
         await self._beat(time.monotonic())
         leader = self._records.get(f"{self._root}.leader")

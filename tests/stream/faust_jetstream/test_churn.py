@@ -15,7 +15,7 @@ async def test_counts_stay_exact_and_results_come_once_while_workers_churn(
 ) -> None:
     """One message holds 20 lines: 100,000 events in the short form, a million with --slow."""
     full = request.config.getoption("--slow")
-    messages, seconds = (50_000, 120.0) if full else (5_000, 12.0)
+    messages, seconds = (50_000, 120.0) if full else (5_000, 10.0)
     for seed in range(1, rounds + 1):
         server = make_server()
         api = await Api.connect(server.url)

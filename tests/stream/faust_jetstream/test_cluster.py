@@ -29,7 +29,7 @@ class ServerChaos:
         self.did: Counter[str] = Counter()
 
     async def run(self, load: Load) -> None:
-        await asyncio.sleep(3)
+        await asyncio.sleep(2)
         while not load.done:
             await self.step()
             await asyncio.sleep(self.random.uniform(0.5, 1.5) * self.pause)
@@ -73,7 +73,7 @@ async def test_counts_stay_exact_while_servers_and_workers_of_a_cluster_are_kill
     cluster: Cluster, tmp_path: Path, rounds: int, request: pytest.FixtureRequest
 ) -> None:
     full = request.config.getoption("--slow")
-    messages, seconds = (20_000, 120.0) if full else (2_000, 14.0)
+    messages, seconds = (20_000, 120.0) if full else (1_500, 9.0)
     for seed in range(1, rounds + 1):
         api = await Api.connect(*cluster.urls)
         folder = tmp_path / f"round-{seed}"
@@ -81,7 +81,7 @@ async def test_counts_stay_exact_while_servers_and_workers_of_a_cluster_are_kill
         await api.create_partitioned("RAW", "raw", PARTITIONS, num_replicas=3)
         load = Load(api, seed, messages, seconds)
         workers = Chaos(folder, seed, {"NATS": ",".join(cluster.urls), "REPLICAS": "3"}, pause=8)
-        servers = ServerChaos(cluster, api, seed, pause=2)
+        servers = ServerChaos(cluster, api, seed, pause=1.5)
         try:
             await asyncio.gather(load.run(), workers.run(load), servers.run(load))
             # A stream that sources can stand still for 45 s after its leader died.

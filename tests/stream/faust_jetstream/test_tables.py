@@ -243,7 +243,7 @@ async def test_recovery_hooks_of_faust_and_of_partitions_are_called(
 
     async with running(app):
         await eventually(lambda: len(called) >= 5)
-        assert called[:2] == [0, 1]
+        assert set(called[:2]) == {0, 1}
         assert ("assigned", [0, 1]) in called and "complete" in called and "table" in called
 
 
