@@ -12,10 +12,11 @@ from stream.contract.buckets import WINDOW_SECONDS
 from stream.contract.owner import Owner
 from stream.contract.state import StateStore
 from stream.contract.subjects import escape_token, unescape_token
-from stream.contract.timestamps import MICROSECONDS, parse_timestamp
+from stream.contract.timestamps import parse_timestamp
 from stream.windows.boots import Missing
+from stream.windows.counting import count, count_and_remember, runs
 from stream.windows.kinds import BUCKET_KINDS
-from stream.windows.lane import Lane, LanePlaces
+from stream.windows.lane import Lane
 from stream.windows.rows import encode_rows, pack_rows
 from stream.windows.settings import WindowSettings
 from stream.windows.window import Window
@@ -150,47 +151,39 @@ class PartitionWindows:
             return _NOTHING
         added = Added([], [])
         changed: set[Window] = set()
-        variant_of, memory = bucket_kind.variant, lane.memory
-        current_second = -1
-        window: Window | None = None
-        ahead = gone = late = False
-        for index, event in enumerate(events):
-            second = seconds[index]
-            if second != current_second:
-                current_second = second
-                place = second // WINDOW_SECONDS
-                ahead = lane.is_ahead(second)
-                gone = lane.is_gone(place)
-                window = None
-                if ahead:
-                    window = lane.window_ahead(place)
-                elif not gone and (
-                    len(changed) < WINDOWS_PER_BATCH or lane.window(place) in changed
-                ):
-                    window = lane.window(place)
-                    changed.add(window)
-                late = window is not None and lane.is_late(window)
+        plain = lane.memory is None and bucket_kind.variant is None
+        for second, start, end in runs(seconds):
+            window = self._window_at(lane, second, changed)
             if window is None:
-                (added.too_late if gone else added.too_many).append(index)
+                gone = lane.is_gone(second // WINDOW_SECONDS)
+                (added.too_late if gone else added.too_many).extend(range(start, end))
                 continue
-            variant = ""
-            if variant_of is not None:
-                variant = variant_of(event)
-                cell = window.cell(owners[index], variant)
-            else:
-                owner = owners[index]
-                cell = window.by_owner.get(owner) or window.cell(owner)
-            cell.samples += 1
+            late = lane.is_late(window)
             if late:
-                cell.late += 1
-                self.counts.late += 1
-            cell.add(event)
-            if memory is not None and not ahead:
-                places = LanePlaces(lane, changed, window, owners[index], variant)
-                memory.record(event, second * MICROSECONDS + int(event.ts[20:26]), cell, places)
+                self.counts.late += end - start
+            if plain:
+                count(window, events[start:end], owners[start:end], late)
+            else:
+                run = events[start:end], owners[start:end]
+                count_and_remember(lane, window, *run, second, changed)
         self.counts.too_late += len(added.too_late)
         self._changed(lane, changed)
         return added
+
+    @staticmethod
+    def _window_at(lane: Lane, second: int, changed: set[Window]) -> Window | None:
+        """Where an event of this time is counted; None where it can't be counted any more."""
+        place = second // WINDOW_SECONDS
+        if lane.is_ahead(second):
+            return lane.window_ahead(place)
+        if lane.is_gone(place):
+            return None
+        window = lane.windows.get(place)
+        if len(changed) >= WINDOWS_PER_BATCH and window not in changed:
+            return None
+        window = lane.window(place)
+        changed.add(window)
+        return window
 
     def progress(self, event: Promise) -> list[Gap]:
         """Take in a progress record: close what it allows to close."""

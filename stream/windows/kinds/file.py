@@ -17,13 +17,6 @@ _COUNTS: Final = (
     "lines_delta",
     "lines_changed",
 )
-_OF_ACTION: Final = {
-    "created": "creates",
-    "modified": "modifies",
-    "deleted": "deletes",
-    "moved": "moves",
-    "found": "found",
-}
 
 
 class FileCell(Cell, array_like=True):
@@ -41,16 +34,26 @@ class FileCell(Cell, array_like=True):
     paths: set[int] = field(default_factory=set)
 
     def add(self, event: Any) -> None:
-        name = _OF_ACTION[event.action]
-        setattr(self, name, getattr(self, name) + 1)
+        match event.action:
+            case "modified":
+                self.modifies += 1
+            case "created":
+                self.creates += 1
+            case "deleted":
+                self.deletes += 1
+            case "moved":
+                self.moves += 1
+            case _:
+                self.found += 1
         if event.action != "found":
             add_distinct(self.paths, event.path)
-        if event.size_delta is not None:
-            self.bytes_delta += event.size_delta
-            self.bytes_changed += abs(event.size_delta)
-        if event.lines_delta is not None:
-            self.lines_delta += event.lines_delta
-            self.lines_changed += abs(event.lines_delta)
+        size, lines = event.size_delta, event.lines_delta
+        if size is not None:
+            self.bytes_delta += size
+            self.bytes_changed += abs(size)
+        if lines is not None:
+            self.lines_delta += lines
+            self.lines_changed += abs(lines)
 
     def merge(self, other: Self) -> None:
         for name in _COUNTS:
