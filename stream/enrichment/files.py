@@ -1,5 +1,6 @@
 """The last known size of each file of one node, so that a save says by how much a file grew."""
 
+from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
@@ -56,12 +57,13 @@ class FileTable:
         """
         if event.action == "moved":
             return self._move(event)
-        paths = self._paths(event.path)
-        before = paths.pop(event.path, None)
+        path = event.path
+        paths = self._paths(path)
+        before = paths.pop(path, None)
         if event.action == "deleted":
             return _difference(_EMPTY, before or _UNKNOWN)
         after = (event.size, event.lines)
-        paths[event.path] = after
+        paths[path] = after
         if len(paths) > MAXIMUM_PER_SHARD:
             del paths[next(iter(paths))]
         if before is None:
@@ -85,6 +87,11 @@ class FileTable:
         return (grown[0] or 0) - (replaced[0] or 0), (grown[1] or 0) - (replaced[1] or 0)
 
     def _paths(self, path: str) -> dict[str, _Known]:
-        shard = crc32(path.encode("utf-8", "surrogatepass")) % SHARDS
+        shard = _shard_of(path)
         self.dirty.add(shard)
         return self._known[shard]
+
+
+@lru_cache(maxsize=65_536)
+def _shard_of(path: str) -> int:
+    return crc32(path.encode("utf-8", "surrogatepass")) % SHARDS

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,6 +14,8 @@ from stream.enrichment.pods import PodRecord, PodTable
 
 _BOUND: Final = 50_000
 """Owners kept for sharing; beyond it the cache starts anew, which changes no result."""
+PODS: Final = "/pods/"
+"""In the path of every file of a pod's volumes."""
 _VOLUME: Final = re.compile(
     r"/pods/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})/volume(?:s|-subpaths)/"
 )
@@ -110,6 +113,7 @@ class OwnerResolver:
         return self.rules.identify(kind, look_up)
 
 
+@lru_cache(maxsize=16_384)
 def suffix_of(kind: str, owner: Owner, omit: tuple[str, ...] = ()) -> bytes:
     """The owner's fields that a line of ``kind`` doesn't have already, as the end of an object.
 

@@ -74,9 +74,11 @@ class ProcessTable:
 
     def find(self, pid: int, exec_id: str) -> ProcessRecord | None:
         """The run of this pid with this id."""
-        for run in reversed(self.shards[pid % SHARDS].get(pid, ())):
-            if run.exec_id == exec_id:
-                return run
+        runs = self.shards[pid % SHARDS].get(pid)
+        if runs is not None:
+            for run in reversed(runs):
+                if run.exec_id == exec_id:
+                    return run
         return None
 
     def at(self, pid: int, ts: str, grace_before: str) -> ProcessRecord | None:

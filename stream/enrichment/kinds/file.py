@@ -10,7 +10,7 @@ from stream.enrichment.facts import NodeFacts
 from stream.enrichment.identity import NOBODY, Identity
 from stream.enrichment.kinds.base import JoinedLines
 from stream.enrichment.lines import FileLine, SnapshotLine
-from stream.enrichment.owners import Joined, pod_of_path, suffix_of
+from stream.enrichment.owners import PODS, Joined, pod_of_path, suffix_of
 from stream.enrichment.processes import ProcessFacts, ProcessRecord
 
 WRITER_GONE_SECONDS: Final = 10
@@ -25,7 +25,8 @@ class FileJoin:
 
     def __init__(self, facts: NodeFacts) -> None:
         self._facts = facts
-        self._joined: dict[tuple[str, ProcessFacts | None], Joined] = {}
+        self._joined: dict[str | tuple[str, ProcessFacts], Joined] = {}
+        """By path, and writer where one is known."""
         self._generation = -1
 
     def missing(self, events: Sequence[FileLine]) -> bool:
@@ -34,8 +35,10 @@ class FileJoin:
             if event.writer_pid is not None:
                 if self._writer(event) is None and facts.process_clock < parse_timestamp(event.ts):
                     return True
-            elif (uid := pod_of_path(event.path)) and facts.pods.missing(uid, ""):
-                return True
+            elif PODS in event.path:
+                uid = pod_of_path(event.path)
+                if uid and facts.pods.missing(uid, ""):
+                    return True
         return False
 
     def give_up(self, events: Sequence[FileLine]) -> bool:
@@ -52,17 +55,22 @@ class FileJoin:
             self._generation = self._facts.generation
         owners = []
         suffixes = []
+        apply, joined = self._facts.files.apply, self._joined.get
         for event in events:
-            size, lines = self._facts.files.apply(event)
-            event.size_delta, event.lines_delta = size, lines
-            writer = self._writer(event) if event.writer_pid is not None else None
-            key = (event.path, None if writer is None else writer.facts)
-            owner, suffix = self._joined.get(key) or self._join(*key)
-            if writer is not None and not event.writer_exec_id:
-                suffix += b',"writer_exec_id":' + _encode(writer.exec_id)
-            if size is not None:
+            size, lines = event.size_delta, event.lines_delta = apply(event)
+            path = event.path
+            if event.writer_pid is None or (writer := self._writer(event)) is None:
+                owner, suffix = joined(path) or self._join(path, None)
+            else:
+                facts = writer.facts
+                owner, suffix = joined((path, facts)) or self._join(path, facts)
+                if not event.writer_exec_id:
+                    suffix += b',"writer_exec_id":' + _encode(writer.exec_id)
+            if size is not None and lines is not None:
+                suffix += b',"size_delta":%d,"lines_delta":%d' % (size, lines)
+            elif size is not None:
                 suffix += b',"size_delta":%d' % size
-            if lines is not None:
+            elif lines is not None:
                 suffix += b',"lines_delta":%d' % lines
             owners.append(owner)
             suffixes.append(suffix)
@@ -95,7 +103,7 @@ class FileJoin:
         joined = Joined(owner, suffix_of("file", owner))
         if len(self._joined) >= _BOUND:
             self._joined.clear()
-        self._joined[path, writer] = joined
+        self._joined[path if writer is None else (path, writer)] = joined
         return joined
 
 

@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ _SOURCE_BYTES: Final = 32 * 1024
 """Sources beyond that are left out of the line; ``argv`` has them all."""
 _PURPOSES: Final = {name: f',"purpose":"{name}"'.encode() for name in ("build", "run", "other")}
 _encode = msgspec.json.Encoder().encode
+_cgroup_of = attrgetter("cgroup")
 _arguments = msgspec.json.Decoder(list[str])
 
 _Key = tuple[bytes, str, str, str, str, str, bool, bool]
@@ -52,7 +54,7 @@ class ProcessJoin:
 
     def missing(self, events: Sequence[ProcessLine]) -> bool:
         pods = self._facts.pods
-        for cgroup in {event.cgroup for event in events}:
+        for cgroup in {*map(_cgroup_of, events)}:
             pod_uid, container_id = cgroup_owner(cgroup)
             if pod_uid and pods.missing(pod_uid, container_id):
                 return True
