@@ -6,7 +6,8 @@
 
 The folder (mode 0700) holds what was made, so that running it again with more nodes keeps what is
 there. Logins of the broker are nkeys (Ed25519), of which the broker knows the public half only; the
-worker has a password, since its transport knows no nkeys. Who may publish what comes from ``stream/broker/permissions.py``, as for an embedded instance.
+worker has a password, since its transport knows no nkeys. Who may publish what comes from
+``stream/broker/permissions.py``, as for an embedded instance.
 
 A pod of a DaemonSet can't mount "the Secret of my node", and one Secret for all nodes would give
 every node the logins of all. So each node has a Secret of its own, and a Job bound to that node

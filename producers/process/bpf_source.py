@@ -10,6 +10,7 @@ from producers.base.observer import EventSink
 from producers.process.assembly import EventAssembler
 from producers.process.attach import AttachedProgram
 from producers.process.boot_clock import BootClock
+from producers.process.capabilities import missing_capabilities
 from producers.process.errors import RecordError
 from producers.process.handover import Cursor, Handover
 from producers.process.proc_files import in_initial_pid_namespace, living_processes
@@ -54,6 +55,7 @@ class BpfSource:
         self._clock = clock
         self._decoder = RecordDecoder()
         self._own_pids = in_initial_pid_namespace()
+        self._lacks_ptrace = bool(missing_capabilities(("CAP_SYS_PTRACE",)))
         self._accounted = Counts()
         self._accounted_at = time.time_ns() // 1000
         self._next_account = 0.0
@@ -98,12 +100,18 @@ class BpfSource:
 
     def degraded(self) -> list[str]:
         """See :class:`~producers.process.source.ProcessSource`."""
-        if self._own_pids:
-            return []
-        return [
-            "processes that started before this producer are reported without arguments at their "
-            "exit, because it runs in a PID namespace of its own; run it with the host's (hostPID)"
-        ]
+        if not self._own_pids:
+            return [
+                "processes that started before this producer are reported without arguments at "
+                "their exit, because it runs in a PID namespace of its own; run it with the host's "
+                "(hostPID)"
+            ]
+        if self._lacks_ptrace:
+            return [
+                "processes that started before this producer are reported without exe and cwd, "
+                "because it lacks CAP_SYS_PTRACE; give its container this capability"
+            ]
+        return []
 
     def metrics(self) -> dict[str, float]:
         """See :class:`~producers.process.source.ProcessSource`."""

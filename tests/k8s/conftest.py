@@ -118,12 +118,12 @@ def login_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def run_broker(tmp_path: Path) -> Iterator[Callable[[str, Path], Broker]]:
-    """``run_broker("single", login_folder)``."""
+def run_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """``run_broker("single", login_folder)``; see :class:`Broker`."""
     running: list[Broker] = []
 
-    def run(overlay: str, logins: Path) -> Broker:
-        running.append(Broker(tmp_path / f"broker-{len(running)}", overlay, logins))
+    def run(overlay: str, logins: Path, **options: Any) -> Broker:
+        running.append(Broker(tmp_path / f"broker-{len(running)}", overlay, logins, **options))
         return running[-1]
 
     yield run

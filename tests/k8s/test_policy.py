@@ -9,10 +9,10 @@ Manifest = dict[str, Any]
 
 CAPABILITIES: dict[str, dict[str, set[str]]] = {
     "single": {
-        "DaemonSet/process": {"BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"},
+        "DaemonSet/process": {"BPF", "PERFMON", "SYS_PTRACE"},
         "DaemonSet/file": {"SYS_ADMIN", "DAC_READ_SEARCH"},
     },
-    "course": {"DaemonSet/process": {"BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"}},
+    "course": {"DaemonSet/process": {"BPF", "PERFMON", "SYS_PTRACE"}},
 }
 CAPABILITIES["production"] = CAPABILITIES["single"]
 HOST_PATHS = {

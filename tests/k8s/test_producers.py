@@ -50,9 +50,40 @@ async def test_the_process_producer_sees_what_runs(
 async def test_the_process_producer_names_the_capability_that_it_lacks(
     node: Node, run: Callable[..., ManifestContainer], capability: str
 ) -> None:
+    await node.streams()  # else it would try to deliver for as long as a stop may take
     container = run("single", "process", without=capability)
     assert container.wait(WAIT) == 3
     assert f"CAP_{capability}" in container.output()
+    await node.connection.close()
+
+
+@pytest.mark.parametrize("lacking", ["", "SYS_PTRACE"])
+async def test_processes_older_than_the_producer_are_known_by_sys_ptrace(
+    node: Node, run: Callable[..., ManifestContainer], lacking: str
+) -> None:
+    await node.streams()
+    elders = [
+        subprocess.Popen(["/bin/sleep", "600"], cwd="/usr/lib", user=user) for user in (0, 65534)
+    ]
+    try:
+        degraded = wait_ready(run("single", "process", without=lacking))
+        inbox = await node.connection.client.subscribe(f"raw.process.{NODE}")
+        await node.connection.client.flush()
+    finally:
+        for each in elders:
+            each.kill()
+            each.wait()
+    exits = {}
+    while len(exits) < len(elders):
+        for line in (await inbox.next_msg(timeout=WAIT)).data.decode().splitlines():
+            event = json.loads(line)
+            if event.get("pid") in {each.pid for each in elders}:
+                exits[event["pid"]] = event
+    for event in exits.values():
+        assert event["argv"] == ["/bin/sleep", "600"]
+        assert event.get("cwd") == (None if lacking else "/usr/lib")
+    assert [f"CAP_{lacking}" in each for each in degraded] == ([True] if lacking else [])
+    await node.connection.close()
 
 
 @pytest.mark.parametrize("overlay", ["single", "course"])

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,15 @@ def node_manifest(folder: Path, node: str) -> tuple[Manifest, Manifest]:
 class Broker:
     """A server that runs the configuration of an overlay, on other ports and paths."""
 
-    def __init__(self, folder: Path, overlay: str, logins: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        overlay: str,
+        logins: Path,
+        number: int = 0,
+        route_ports: Sequence[int] = (),
+    ) -> None:
+        """``route_ports`` of all servers make it one of a cluster; else it is on its own."""
         self.folder = folder
         folder.mkdir(parents=True)
         made = manifests(logins)
@@ -48,9 +57,14 @@ class Broker:
         text = (ROOT / "k8s" / place / "nats.conf").read_text()
         text = text.replace("0.0.0.0:4222", "127.0.0.1:-1").replace("0.0.0.0:8222", "127.0.0.1:-1")
         text = text.replace("store_dir: /data", f"store_dir: {folder}/data")
-        text = text.replace("/var/run/nats", str(folder)).replace("$POD_NAME", "nats-0")
-        # One server alone has no quorum: the cluster is not what is tried here.
-        text = re.sub(r"^cluster \{.*?^\}\n", "", text, flags=re.DOTALL | re.MULTILINE)
+        text = text.replace("/var/run/nats", str(folder)).replace("$POD_NAME", f"nats-{number}")
+        if route_ports:
+            text = text.replace("0.0.0.0:6222", f"127.0.0.1:{route_ports[number]}")
+            for each, port in enumerate(route_ports):
+                text = text.replace(f"nats-{each}.nats.tenwatch.svc:6222", f"localhost:{port}")
+        else:
+            # One server alone has no quorum.
+            text = re.sub(r"^cluster \{.*?^\}\n", "", text, flags=re.DOTALL | re.MULTILINE)
         if ("Secret", "nats-tls") in made:
             for name, value in made["Secret", "nats-tls"]["stringData"].items():
                 (folder / name).write_text(value)
