@@ -9,7 +9,7 @@
 #     --build-arg PIP_OPTIONS="--no-index --find-links build/wheels" -t tenwatch:0.1.0 .
 #
 # For amd64 and arm64. A release pins the base by the digest that its registry shows.
-ARG BASE=docker.io/library/debian:bookworm-20251117-slim
+ARG BASE=docker.io/library/debian:bookworm-20250428-slim
 
 FROM ${BASE} AS system
 # bcc for /usr/bin/python3 comes from Debian; the package "bcc" of PyPI is another program.

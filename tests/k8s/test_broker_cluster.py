@@ -18,6 +18,7 @@ from stream.broker.jetstream import JetStream
 from stream.broker.settings import BrokerSettings
 from tests.support.cluster_broker import Broker, manifests
 from tests.support.cluster_node import free_port
+from tests.support.nats_server import server_binary
 from tests.support.polling import eventually, eventually_sync
 
 Manifest = dict[str, Any]
@@ -119,3 +120,25 @@ def test_a_server_without_our_certificate_is_not_let_into_the_cluster(
     monitor = json.loads(ports_file.read_text())["monitoring"][0]
     with urllib.request.urlopen(f"{monitor}/routez", timeout=10) as answer:
         assert json.load(answer)["num_routes"] == 0
+
+
+def test_the_brokers_probes_and_its_lame_duck_mode_are_those_of_the_manifest(
+    build: Callable[[str], list[Manifest]], run_broker: Callable[..., Broker], logins: Path
+) -> None:
+    broker = run_broker("single", logins)
+    stateful = next(
+        each for each in build("single")
+        if each["kind"] == "StatefulSet" and each["metadata"]["name"] == "nats"
+    )  # fmt: skip
+    container = stateful["spec"]["template"]["spec"]["containers"][0]
+    ports_file = next(broker.folder.glob(f"*_{broker.process.pid}.ports"))
+    monitor = json.loads(ports_file.read_text())["monitoring"][0]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        path = container[probe]["httpGet"]["path"]
+        with urllib.request.urlopen(f"{monitor}{path}", timeout=10) as answer:
+            assert json.load(answer)["status"] == "ok"
+    program, *arguments = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "nats-server"
+    inside = [each.replace("/var/run/nats", str(broker.folder)) for each in arguments]
+    subprocess.run([server_binary(), *inside], check=True, timeout=20)
+    eventually_sync(lambda: "lame duck mode" in broker.log.read_text().lower(), 20, "lame duck")

@@ -6,6 +6,7 @@ machine's own programs and this checkout, read-only. Two things differ from a cl
 network of the test, so that it reaches the test's broker, and host paths lie in the test's folder.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -19,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from tests.support.containers import CGROUP_ROOT
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SECCOMP: Final = Path("/usr/share/containers/seccomp.json")
@@ -303,6 +306,9 @@ class ManifestContainer:
             subprocess.run(["umount", str(self.folder / "rootfs")], check=False,
                            capture_output=True, timeout=SECONDS)  # fmt: skip
         shutil.rmtree(self._state, ignore_errors=True)
+        for parent in (CGROUP_ROOT, *CGROUP_ROOT.iterdir()):
+            with contextlib.suppress(OSError):
+                (parent / "tenwatch-tests").rmdir()
 
 
 def _bind(outside: str, inside: str, *, writable: bool = False) -> Manifest:
