@@ -5,6 +5,7 @@ import re
 import ssl
 import stat
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -284,3 +285,32 @@ def test_the_enrolling_script_makes_folders_that_only_their_producer_can_write(
     file = node / "credentials" / "producer.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o440
     assert load_credentials(str(file)).method == "nkey"
+
+
+async def test_a_notebook_publishes_its_cells_and_nothing_else(
+    login_folder: Callable[..., Path],
+    run_broker: Callable[..., Broker],
+    connect: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    logins = login_folder("--nodes", " ".join(NODES), "--notebook", "students")
+    made = manifests(logins)
+    files = made["Secret", "tenwatch-notebook"]["stringData"]
+    assert set(files) == {f"{node}.json" for node in NODES}
+    assert made["Secret", "tenwatch-notebook"]["metadata"]["namespace"] == "students"
+    broker = run_broker("course", logins)
+    await ensure_streams(JetStream(await connect(broker, of_role(logins, "admin", tmp_path))))
+    cells = await connect(broker, credentials(files["node-a.json"], tmp_path))
+    answer = await cells.client.request("raw.process.node-a", b"{}", timeout=10)
+    assert json.loads(answer.data)["stream"] == "RAW"
+    assert await refused(cells, "raw.file.node-a")
+    assert await refused(cells, "raw.process.node-b_2eexample")
+
+    package = tmp_path / "mounted" / "tenwatch_notebook"
+    package.mkdir(parents=True)
+    for name, text in made["ConfigMap", "tenwatch-notebook"]["data"].items():
+        (package / name).write_text(text)
+    subprocess.run(
+        [sys.executable, "-c", "import tenwatch_notebook as n; n.load_ipython_extension"],
+        check=True, timeout=30, env={"PYTHONPATH": str(package.parent), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
