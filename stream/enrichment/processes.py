@@ -1,15 +1,19 @@
 """Which program ran under a pid at a time: a bounded table of one node, filled from the log.
 
-File events are joined to it by the writer's pid, and processes to their parents. It is kept in
-shards, so that a commit writes only what changed.
+File events are joined to it by the writer's pid, and processes to their parents. Its state lies in
+shards by the time at which runs started: most runs are short, so that a commit writes those of the
+last seconds, and not all that are remembered.
 """
 
+from bisect import insort
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-SHARDS: Final = 16
+SHARDS: Final = 60
+"""One for each second of the minute."""
 MAXIMUM_RECORDS: Final = 65_536
 """Program runs remembered per node; the ones that ended first go first."""
 MAXIMUM_PER_PID: Final = 4
@@ -37,18 +41,29 @@ class ProcessRecord(Struct, array_like=True, gc=False):
     build_id: str = ""
     ended: str = ""
     """Empty while it runs."""
+    pid: int = 0
+    number: int = 0
+    """Its place among all runs that the table took in."""
 
 
-_decoder = msgspec.msgpack.Decoder(dict[int, list[ProcessRecord]])
+_decoder = msgspec.msgpack.Decoder(list[ProcessRecord])
 _encode = msgspec.msgpack.Encoder().encode
+_number_of = attrgetter("number")
+
+
+def _shard_of(record: ProcessRecord) -> int:
+    return int(record.started[17:19]) % SHARDS
 
 
 class ProcessTable:
     """Program runs of one node by pid."""
 
     def __init__(self) -> None:
-        self.shards: tuple[dict[int, list[ProcessRecord]], ...] = tuple({} for _ in range(SHARDS))
-        """Runs by pid, oldest first; a pid's shard is its remainder by :data:`SHARDS`."""
+        self._runs: dict[int, list[ProcessRecord]] = {}
+        """By pid, in the order in which they were taken in."""
+        self._shards: tuple[dict[int, ProcessRecord], ...] = tuple({} for _ in range(SHARDS))
+        """By number."""
+        self._next_number = 0
         self._ended: dict[str, list[int]] = {}
         """Pids of runs by the second in which they ended."""
         self._count = 0
@@ -60,21 +75,21 @@ class ProcessTable:
 
     def load_shard(self, shard: int, stored: bytes) -> None:
         """Take in what :meth:`dump_shard` wrote."""
-        records = _decoder.decode(stored)
-        self.shards[shard].update(records)
-        for pid, runs in records.items():
-            self._count += len(runs)
-            for run in runs:
-                if run.ended:
-                    self._ended.setdefault(run.ended[:19], []).append(pid)
+        for run in _decoder.decode(stored):
+            self._shards[shard][run.number] = run
+            insort(self._runs.setdefault(run.pid, []), run, key=_number_of)
+            self._next_number = max(self._next_number, run.number + 1)
+            self._count += 1
+            if run.ended:
+                self._ended.setdefault(run.ended[:19], []).append(run.pid)
 
     def dump_shard(self, shard: int) -> bytes:
         """One shard, whole."""
-        return _encode(self.shards[shard])
+        return _encode(list(self._shards[shard].values()))
 
     def find(self, pid: int, exec_id: str) -> ProcessRecord | None:
         """The run of this pid with this id."""
-        runs = self.shards[pid % SHARDS].get(pid)
+        runs = self._runs.get(pid)
         if runs is not None:
             for run in reversed(runs):
                 if run.exec_id == exec_id:
@@ -87,7 +102,7 @@ class ProcessTable:
         It may have ended, but not before ``grace_before``: a file's event carries the time at
         which the change had settled, after the writer may have gone.
         """
-        for run in reversed(self.shards[pid % SHARDS].get(pid, ())):
+        for run in reversed(self._runs.get(pid, ())):
             if run.started <= ts:
                 return run if not run.ended or run.ended >= grace_before else None
         return None
@@ -96,37 +111,38 @@ class ProcessTable:
         """Note a run that began (an exec). Live runs beyond the bound are not remembered."""
         if self._count >= MAXIMUM_RECORDS and not self._ended:
             return
-        shard = pid % SHARDS
+        record.pid, record.number = pid, self._next_number
+        self._next_number += 1
+        shard = _shard_of(record)
+        self._shards[shard][record.number] = record
         self.dirty.add(shard)
         self._count += 1
-        by_pid = self.shards[shard]
-        runs = by_pid.get(pid)
+        runs = self._runs.get(pid)
         if runs is None:
-            by_pid[pid] = [record]
+            self._runs[pid] = [record]
             return
         last = runs[-1]
         if not last.ended and last.started <= record.started:
-            self._end(pid, last, record.started)
+            self._end(last, record.started)
         runs.append(record)
         if len(runs) > MAXIMUM_PER_PID:
-            del runs[0]
-            self._count -= 1
+            self._remove(runs.pop(0))
 
     def ended(self, pid: int, exec_id: str, ts: str) -> ProcessRecord | None:
         """Note that a process has ended; gives its last run, if the table holds it."""
         run = self.find(pid, exec_id)
         if run is not None:
-            self._end(pid, run, ts)
+            self._end(run, ts)
         return run
 
-    def _end(self, pid: int, run: ProcessRecord, ts: str) -> None:
+    def _end(self, run: ProcessRecord, ts: str) -> None:
         run.ended = ts
         second = ts[:19]
         ended = self._ended.get(second)
         if ended is None:
             ended = self._ended[second] = []
-        ended.append(pid)
-        self.dirty.add(pid % SHARDS)
+        ended.append(run.pid)
+        self.dirty.add(_shard_of(run))
 
     def forget_ended(self, before: str) -> None:
         """Drop the runs that ended in a second before that of ``before``.
@@ -141,16 +157,20 @@ class ProcessTable:
                 self._drop(pid, second)
 
     def _drop(self, pid: int, second: str) -> None:
-        shard = pid % SHARDS
-        runs = self.shards[shard].get(pid)
-        if runs is None:
-            return
-        kept = [run for run in runs if run.ended[:19] != second]
-        if len(kept) == len(runs):
-            return
-        self._count -= len(runs) - len(kept)
+        runs = self._runs.get(pid, ())
+        kept = []
+        for run in runs:
+            if run.ended[:19] == second:
+                self._remove(run)
+            else:
+                kept.append(run)
         if kept:
-            self.shards[shard][pid] = kept
+            self._runs[pid] = kept
         else:
-            del self.shards[shard][pid]
+            self._runs.pop(pid, None)
+
+    def _remove(self, run: ProcessRecord) -> None:
+        shard = _shard_of(run)
+        del self._shards[shard][run.number]
         self.dirty.add(shard)
+        self._count -= 1

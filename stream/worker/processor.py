@@ -31,7 +31,7 @@ from stream.worker.messages import (
     refused_lines,
 )
 
-STATE_FORMAT: Final = b"1"
+STATE_FORMAT: Final = b"2"
 """Rises with every change of what lies in the state."""
 _FORMAT_KEY: Final = "format"
 _ORIGIN_KEY: Final = "origin"

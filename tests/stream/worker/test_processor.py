@@ -245,7 +245,7 @@ def test_a_state_of_another_format_is_refused() -> None:
     store = process(saves().messages()).store
     store["format"] = b"0"
     store.commit()
-    with pytest.raises(StateFormatError, match="reads b'1'"):
+    with pytest.raises(StateFormatError, match="has format b'0'"):
         Processor(0, MemoryStore(store.committed))
 
 
