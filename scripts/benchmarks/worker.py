@@ -1,7 +1,7 @@
 """Events per CPU-second of a worker: decode, enrich, window and publish, per kind.
 
 The work is that of a real worker, without a broker: what would be published is built and counted,
-and state is encoded as a commit would, every 100 messages. Run it from the checkout's root:
+and state is encoded as often as a worker commits by default. Run it from the checkout's root:
 
     ./scripts/bench worker
 """
@@ -31,6 +31,7 @@ from stream.enrichment.identity import read_rules  # noqa: E402
 from stream.enrichment.lines import LINES  # noqa: E402
 from stream.worker.processor import Processor  # noqa: E402
 from stream.worker.run import tune_garbage_collector  # noqa: E402
+from stream.worker.settings import WorkerSettings  # noqa: E402
 
 NODE = "node-a"
 BOOT = "0190000000000123456789abcdef"
@@ -180,8 +181,10 @@ def build_log(
     return log
 
 
-def measure(log: list[tuple[str, dict[str, str], bytes]], count: int) -> dict[str, float]:
-    """CPU seconds of processing the log, and what came out."""
+def measure(
+    log: list[tuple[str, dict[str, str], bytes]], count: int, commit_every: int
+) -> dict[str, float]:
+    """CPU seconds of processing the log, and what came out; commits are so many messages apart."""
     store = Store()
     tune_garbage_collector()
     processor = Processor(0, store, rules=read_rules(RULES))
@@ -190,7 +193,7 @@ def measure(log: list[tuple[str, dict[str, str], bytes]], count: int) -> dict[st
     for offset, (key, headers, payload) in enumerate(log, 1):
         for each in processor.process(key, headers, payload, offset):
             published += len(each.payload)
-        if offset % 100 == 0:
+        if offset % commit_every == 0:
             rows += sum(len(row.payload) for row in processor.final_rows(offset))
             state += store.commit()
     spent = time.process_time() - began
@@ -222,7 +225,8 @@ def main() -> None:
     options = parser.parse_args()
     for kind in options.kind or MAKERS:
         log = build_log(kind, options.events, options.lines, options.rate)
-        found = measure(log, options.events)
+        commit_every = max(1, round(options.rate * WorkerSettings().commit_seconds / options.lines))
+        found = measure(log, options.events, commit_every)
         print(f"{kind:8} " + "  ".join(f"{name}={value:,.0f}" for name, value in found.items()))
 
 
