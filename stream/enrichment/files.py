@@ -58,7 +58,9 @@ class FileTable:
         if event.action == "moved":
             return self._move(event)
         path = event.path
-        paths = self._paths(path)
+        shard = _shard_of(path)
+        self.dirty.add(shard)
+        paths = self._known[shard]
         before = paths.pop(path, None)
         if event.action == "deleted":
             return _difference(_EMPTY, before or _UNKNOWN)

@@ -51,8 +51,12 @@ _encode = msgspec.msgpack.Encoder().encode
 _number_of = attrgetter("number")
 
 
+_SHARDS: Final = {f"{second:02d}": second % SHARDS for second in range(62)}
+"""By the seconds of a time as they are written; 60 and 61 are leap seconds."""
+
+
 def _shard_of(record: ProcessRecord) -> int:
-    return int(record.started[17:19]) % SHARDS
+    return _SHARDS[record.started[17:19]]
 
 
 class ProcessTable:

@@ -92,12 +92,6 @@ def fingerprint(text: str) -> int:
     )
 
 
-def add_distinct(known: set[int], text: str) -> None:
-    """Note one thing in a bounded set."""
-    if len(known) < DISTINCT_BOUND:
-        known.add(fingerprint(text))
-
-
 def merge_distinct(known: set[int], other: set[int]) -> None:
     """Unite two bounded sets."""
     known |= other

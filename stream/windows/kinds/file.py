@@ -4,7 +4,7 @@ from typing import Any, Final, Self
 
 from msgspec import field
 
-from stream.windows.kinds.base import BucketKind, Cell, add_distinct, merge_distinct
+from stream.windows.kinds.base import DISTINCT_BOUND, BucketKind, Cell, fingerprint, merge_distinct
 
 _COUNTS: Final = (
     "creates",
@@ -45,8 +45,8 @@ class FileCell(Cell, array_like=True):
                 self.moves += 1
             case _:
                 self.found += 1
-        if event.action != "found":
-            add_distinct(self.paths, event.path)
+        if event.action != "found" and len(self.paths) < DISTINCT_BOUND:
+            self.paths.add(fingerprint(event.path))
         size, lines = event.size_delta, event.lines_delta
         if size is not None:
             self.bytes_delta += size

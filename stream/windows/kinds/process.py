@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 from msgspec import field
 
 from stream.contract.bucket_metrics import PROCESS_CLASSES
-from stream.windows.kinds.base import BucketKind, Cell, add_distinct, merge_distinct
+from stream.windows.kinds.base import DISTINCT_BOUND, BucketKind, Cell, fingerprint, merge_distinct
 
 _COUNTS: Final = (
     "execs",
@@ -44,7 +44,8 @@ class ProcessCell(Cell, array_like=True):
             self.execs += 1
             name = event.class_
             self.classes[name] = self.classes.get(name, 0) + 1
-            add_distinct(self.programs, event.exe or event.comm)
+            if len(self.programs) < DISTINCT_BOUND:
+                self.programs.add(fingerprint(event.exe or event.comm))
             return
         self.exits += 1
         if event.duration_us is not None:
