@@ -63,7 +63,7 @@ class Bench:
         )
 
     async def fill(self, stream: str, messages: int, keys: int, lines: int) -> None:
-        chance = random.Random(1)  # noqa: S311 - reproducible load, no secret
+        chance = random.Random(1)
         subject = stream.lower()
         await self.api("STREAM.CREATE." + stream, {"name": stream, "subjects": [f"{subject}.>"]})
         for number in range(messages):
