@@ -59,7 +59,8 @@ class OwnerResolver:
         """
         pod = self._pods.pods.get(pod_uid) if pod_uid else None
         identity = self._identify(kind, pod or _OUTSIDE, fields or {})
-        identity = Identity(*(a or b for a, b in zip(identity, otherwise, strict=True)))
+        if otherwise is not NOBODY:
+            identity = Identity(*(a or b for a, b in zip(identity, otherwise, strict=True)))
         known = pod or _OUTSIDE
         key = (
             known.namespace,

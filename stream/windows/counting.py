@@ -46,6 +46,7 @@ def count_and_remember(
     variant_of = None if kind is None else kind.variant
     memory = None if lane.is_ahead(second) else lane.memory
     late = lane.is_late(window)
+    moment = second * MICROSECONDS
     for event, owner in zip(events, owners, strict=True):
         variant = variant_of(event) if variant_of is not None else ""
         cell = window.cell(owner, variant)
@@ -55,4 +56,4 @@ def count_and_remember(
             cell.late += 1
         if memory is not None:
             places = LanePlaces(lane, changed, window, owner, variant)
-            memory.record(event, second * MICROSECONDS + int(event.ts[20:26]), cell, places)
+            memory.record(event, moment + int(event.ts[20:26]), cell, places)

@@ -222,12 +222,15 @@ class Counters:
                 cell.gaps += 1
             else:
                 amounts = place.amounts
+                known = amounts.get
                 done, rest = position - begin, end - begin
-                for name, increase in increases:
-                    share = increase
-                    if rest - done != total:
+                if rest - done == total:
+                    for name, increase in increases:
+                        amounts[name] = known(name, 0) + increase
+                else:
+                    for name, increase in increases:
                         share = increase * rest // total - increase * done // total
-                    amounts[name] = amounts.get(name, 0) + share
+                        amounts[name] = known(name, 0) + share
                 if not cpu_went_back:
                     place.cover(position - start, end - start)
             position = end
