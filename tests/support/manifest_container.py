@@ -139,7 +139,7 @@ class ManifestContainer:
                 "path": "rootfs", "readonly": container["securityContext"]["readOnlyRootFilesystem"]
             },
             "hostname": self.workload["metadata"]["name"],
-            "mounts": [*self._system_mounts(), *self._volumes()],
+            "mounts": [*self._system_mounts(), *self._volumes(), *self._program()],
             "linux": {
                 "cgroupsPath": f"/tenwatch-tests/{self.id}",
                 "namespaces": namespaces,
@@ -190,10 +190,19 @@ class ManifestContainer:
         # As a kubelet does.
         mounts += [_bind(path, path) for path in ("/etc/hosts", "/etc/resolv.conf")]
         if not os.environ.get("TENWATCH_TEST_IMAGE"):
-            python = {str(ROOT), sys.prefix, sys.base_prefix} - {"/usr"}
-            for path in ("/usr", "/etc/alternatives", "/etc/ld.so.cache", *sorted(python)):
+            for path in ("/usr", "/etc/alternatives", "/etc/ld.so.cache"):
                 mounts.append(_bind(path, path))
         return mounts
+
+    def _program(self) -> list[Manifest]:
+        """This checkout and its Python. After the volumes, since one of them may be ``/tmp`` and
+        the checkout may lie there."""
+        if os.environ.get("TENWATCH_TEST_IMAGE"):
+            return []
+        return [
+            _bind(path, path)
+            for path in sorted({str(ROOT), sys.prefix, sys.base_prefix} - {"/usr"})
+        ]
 
     def _volumes(self) -> list[Manifest]:
         sources: dict[str, str] = {}
