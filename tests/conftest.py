@@ -1,6 +1,7 @@
 """Options and fixtures that every test may use."""
 
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,15 @@ def make_nats_server(tmp_path: Path) -> Iterator[Callable[..., NatsServer]]:
 def nats_server(make_nats_server: Callable[..., NatsServer]) -> NatsServer:
     """A running nats-server with a user of every role; see :mod:`tests.support.nats_server`."""
     return make_nats_server().start()
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder() -> Iterator[None]:
+    """chDB, where a test opens it in this process, moves the temporary folder beside its store."""
+    variable, folder = os.environ.get("TMPDIR"), tempfile.tempdir
+    yield
+    tempfile.tempdir = folder
+    if variable is None:
+        os.environ.pop("TMPDIR", None)
+    else:
+        os.environ["TMPDIR"] = variable

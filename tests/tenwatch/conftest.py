@@ -13,7 +13,7 @@ from tests.support.instance import RunningInstance, start_instance
 @pytest.fixture
 def instance_folder() -> Iterator[Path]:
     """A folder that other users may enter, which pytest's own temporary folders are not."""
-    folder = Path(tempfile.mkdtemp(prefix="tenwatch-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="tenwatch-test-", dir="/tmp"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

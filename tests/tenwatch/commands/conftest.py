@@ -13,7 +13,7 @@ from tests.support.instance import RunningInstance, start_instance
 @pytest.fixture(scope="session")
 def shared() -> Iterator[RunningInstance]:
     """A running instance; tests must only look at what they made themselves."""
-    folder = Path(tempfile.mkdtemp(prefix="tenwatch-commands-"))
+    folder = Path(tempfile.mkdtemp(prefix="tenwatch-commands-", dir="/tmp"))
     folder.chmod(0o755)
     running = start_instance(folder / "data", folder / "watched", "--node", "here")
     try:
