@@ -154,11 +154,13 @@ async def test_the_node_producer_reads_cgroups_and_asks_the_api_for_pods(
             environment={"TENWATCH_POD_API_URL": url, "TENWATCH_POD_START_JITTER_SECONDS": "0"},
             extra_mounts={str(account): "/var/run/secrets/kubernetes.io/serviceaccount"},
         )  # fmt: skip
-        degraded = wait_ready(container)
-        # Of this kernel, not of the container: block I/O in v1 cgroups.
-        assert not [each for each in degraded if "disk figures" not in each]
+        wait_ready(container)
         while "web-7d4f8c9b6d-x2x4z" not in (await pods.next_msg(timeout=WAIT)).data.decode():
             pass
+        # Now that the API has answered. Disk figures are of this kernel, not of the container:
+        # block I/O in v1 cgroups.
+        degraded = wait_ready(container)
+        assert not [each for each in degraded if "disk figures" not in each]
         while '"scope":"node"' not in (await cgroups.next_msg(timeout=WAIT)).data.decode():
             pass
     finally:
