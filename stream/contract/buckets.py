@@ -17,25 +17,6 @@ Scope = Literal[
 """``host`` is what runs on the node outside any pod; ``node`` is everything on it."""
 
 
-class BucketKey(Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """What a row is about. Fields that a scope does not have stay empty."""
-
-    kind: str
-    scope: Scope
-    node: str
-    namespace: str = ""
-    workload_kind: str = ""
-    workload: str = ""
-    pod: str = ""
-    pod_uid: str = ""
-    container: str = ""
-    container_id: str = ""
-    course: str = ""
-    division: str = ""
-    student: str = ""
-    assignment: str = ""
-
-
 class BucketRow(Struct, kw_only=True, omit_defaults=True):
     """The fields that rows of every kind share. Metrics of the kind follow in the same object."""
 
