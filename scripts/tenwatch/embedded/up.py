@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nats
+from nats.errors import Error as NatsError
 
 from stream.broker.connection import BrokerConnection
 from stream.broker.credentials import Credentials
@@ -172,5 +173,5 @@ async def _screen(instance: Callable[[], Instance], ports: Ports, stop: asyncio.
         await show(feed.state, instance, stop)
     finally:
         await feed.close()
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(NatsError, OSError):
             await client.close()
